@@ -1,0 +1,58 @@
+/* Handle and TimerHandle: what call_soon, call_later and call_at return.
+ *
+ * Subclasses of asyncio.Handle and asyncio.TimerHandle. The base's slots stay empty;
+ * our struct lies CL_HANDLE_BASE bytes into the object. Internally a Handle* points at
+ * our struct, HANDLE_OBJECT gives the object and HANDLE the struct. */
+#ifndef CL_CORE_HANDLE_H
+#define CL_CORE_HANDLE_H
+
+#include "loop.h"
+
+#define CL_HANDLE_INLINE_ARGS 3
+
+typedef struct Handle {
+    State *state;
+    PyObject *loop; /* strong: as given; any object for a handle the user made */
+    Loop *native;   /* loop, when it is one of ours; borrowed from `loop` */
+    PyObject *callback; /* None once cancelled */
+    PyObject *context;
+    PyObject *more_args; /* tuple of all arguments when they do not fit; else NULL */
+    PyObject *args[CL_HANDLE_INLINE_ARGS];
+    PyObject *source_traceback; /* list in debug mode, else NULL */
+    PyObject *repr;             /* kept at cancel in debug mode, else NULL */
+    uint8_t nargs;              /* used in args; 0 with more_args */
+    bool cancelled;
+    bool has_args; /* false once cancelled: _args reads None */
+} Handle;
+
+typedef struct TimerHandle {
+    Handle handle;
+    HeapNode node;
+    double when;
+    PyObject *when_object; /* what the user gave, when it is not a float; else NULL */
+    bool scheduled;        /* _scheduled: in the loop's heap */
+} TimerHandle;
+
+#define HANDLE(op) CL_AFTER_BASE(op, CL_HANDLE_BASE, Handle)
+#define TIMER_HANDLE(op) CL_AFTER_BASE(op, CL_HANDLE_BASE, TimerHandle)
+#define HANDLE_OBJECT(handle) ((PyObject *)((char *)(handle) - CL_HANDLE_BASE))
+
+/* New ref: a handle of ours for a loop of ours, not yet on any ring. context NULL: a
+ * copy of the current one. */
+PyObject *handle_new(Loop *loop, PyObject *callback, PyObject *const *args,
+                     Py_ssize_t nargs, PyObject *context);
+PyObject *timer_handle_new(Loop *loop, double when, PyObject *when_object,
+                           PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *context);
+
+/* Runs the callback in its context; exceptions are reported to the loop. 0, or -1 when
+ * SystemExit or KeyboardInterrupt must leave the loop. The caller holds a ref. */
+int handle_run(PyObject *handle);
+
+/* What Handle.cancel() does. 0 or -1 (a repr that fails in debug mode). */
+int handle_cancel(PyObject *handle);
+
+extern PyType_Spec handle_spec;
+extern PyType_Spec timer_handle_spec;
+
+#endif

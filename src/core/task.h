@@ -1,0 +1,39 @@
+/* Task: a subclass of asyncio.Task whose step is a C function run straight from the
+ * ready ring. Its struct begins with a Future, at the same offset. */
+#ifndef CL_CORE_TASK_H
+#define CL_CORE_TASK_H
+
+#include "future.h"
+
+typedef struct Task {
+    Future future;
+    PyObject *coro; /* NULL once done (get_coro then gives None, as stock 3.8+ ... ) */
+    PyObject *context;
+    PyObject *name;      /* NULL: "Task-<name_number>", made when asked */
+    uint64_t name_number;
+    PyObject *fut_waiter; /* what it awaits, or NULL */
+    PyObject *registered; /* the weakref that stands in the registry's set, or NULL */
+    int cancels_requested;
+    bool must_cancel;
+    bool log_destroy_pending;
+} Task;
+
+#define TASK(op) CL_AFTER_BASE(op, CL_FUTURE_BASE, Task)
+
+/* New ref: a task of loop that is scheduled to start (or has run its first step when
+ * eager_start is true). name NULL: numbered; context NULL: a copy of the current one. */
+PyObject *task_new(Loop *loop, PyObject *coro, PyObject *name, PyObject *context,
+                   bool eager_start);
+
+/* Entries of the ready ring. subject: the task. arg: the exception to throw in or NULL
+ * (step), the future awaited (wakeup). */
+int task_run_step(void *loop, void *task, void *exception);
+int task_run_wakeup(void *loop, void *task, void *future);
+
+/* New ref: the Python-visible callable that future._callbacks shows for a waiting task,
+ * and that foreign futures and loops are given. Equal for equal tasks. */
+PyObject *task_wakeup_callable(PyObject *task);
+
+extern PyType_Spec task_spec;
+
+#endif

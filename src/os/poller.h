@@ -1,0 +1,136 @@
+/* Readiness of file descriptors, over epoll today and kqueue tomorrow: nothing above
+ * this header knows which.
+ *
+ * A Watcher is embedded in what waits (a reader/writer pair, a transport, a wake-up).
+ * One watcher at most stands for one descriptor; poller_find(fd) answers who.
+ * `poller_watch` registers at once, so that a bad descriptor is reported to the caller;
+ * later changes of interest (`poller_want`) are recorded and applied as net changes by
+ * `poller_wait`, one system call per descriptor whose interest really differs.
+ *
+ * Descriptors may be closed and their numbers reused behind our back. Each registration
+ * carries a generation in the kernel's event data; an event of another generation is
+ * dropped. EEXIST becomes modify, ENOENT becomes add, EBADF and ENOENT on removal are
+ * ignored. When stale events keep coming (a closed descriptor that lives on in a
+ * duplicate cannot be removed by number) the whole set is made anew. After a fork the
+ * child's first use makes its own set (the inherited one is shared with the parent and
+ * must not be touched beyond closing it).
+ *
+ * The descriptor of the set is opened lazily, by the first watch or the first wait that
+ * blocks. One thread owns a poller. */
+#ifndef CL_OS_POLLER_H
+#define CL_OS_POLLER_H
+
+#include <stdbool.h>
+
+#include "list.h"
+#include "platform.h"
+
+enum {
+    CL_READABLE = 1,
+    CL_WRITABLE = 2,
+    CL_HANGUP = 4, /* peer is gone (EPOLLHUP); only ever reported, never asked for */
+    CL_ERROR = 8,  /* EPOLLERR; only ever reported */
+};
+
+typedef struct Poller Poller;
+typedef struct Watcher Watcher;
+
+typedef struct WatcherOps {
+    /* Events arrived: called by poller_dispatch. Runs anything, the watcher may be
+     * unwatched and its memory gone on return. 0, or -1 when an exception must leave
+     * the loop (the rest of the batch stays for the next dispatch). */
+    int (*on_ready)(Watcher *watcher, unsigned events);
+    /* The loop closes: drop everything, do not call back. The watcher is already
+     * out of the poller. */
+    void (*on_loop_close)(Watcher *watcher);
+    /* Visits what the watcher holds, with a visitor and argument passed through (they
+     * are Python's visitproc and void*, which this floor does not know). */
+    int (*traverse)(Watcher *watcher, int (*visit)(void *, void *), void *arg);
+} WatcherOps;
+
+struct Watcher {
+    const WatcherOps *ops;
+    int fd;              /* -1 when not watched */
+    unsigned wanted;     /* CL_READABLE | CL_WRITABLE: what the owner waits for */
+    unsigned registered; /* what the kernel was last told */
+    uint32_t generation;
+    List changed; /* in poller->changes while wanted != registered */
+};
+
+typedef struct PollerSlot {
+    Watcher *watcher; /* NULL: nobody watches this number */
+    uint32_t generation;
+} PollerSlot;
+
+#define CL_POLLER_BATCH 256
+
+struct Poller {
+    int fd;          /* -1 until needed */
+    uint32_t fork_id; /* platform's fork generation the set belongs to */
+    PollerSlot *slots; /* by descriptor; grown only for descriptors the kernel took */
+    size_t slot_count;
+    size_t watched; /* watchers registered */
+    List changes;
+    void *batch; /* the last wait's events, backend's own type; NULL until needed */
+    int batch_count;
+    int batch_next; /* first not yet dispatched */
+    unsigned stale; /* stale events in a row */
+};
+
+static inline void
+watcher_init(Watcher *watcher, const WatcherOps *ops)
+{
+    watcher->ops = ops;
+    watcher->fd = -1;
+    watcher->wanted = 0;
+    watcher->registered = 0;
+    watcher->generation = 0;
+    list_init(&watcher->changed);
+}
+
+void poller_init(Poller *poller);
+
+/* Closes the set. Watchers left are first handed to on_loop_close, one by one. */
+void poller_close(Poller *poller);
+
+/* Who watches fd, or NULL. Any int may be asked. */
+Watcher *poller_find(const Poller *poller, int fd);
+
+/* Registers watcher for fd with the interest `wanted` at once. Nobody watches fd.
+ * 0 or -errno (EBADF, EPERM for a regular file, EMFILE, ENOMEM). */
+int poller_watch(Poller *poller, Watcher *watcher, int fd, unsigned wanted);
+
+/* Verifies with the kernel that the watcher's registration still stands for the open
+ * file now behind its number (it may have been closed and reused) and sets the
+ * interest, at once. 0 or -errno. */
+int poller_rewatch(Poller *poller, Watcher *watcher, unsigned wanted);
+
+/* Records a new interest; applied by the next poller_wait. Never fails. */
+void poller_want(Poller *poller, Watcher *watcher, unsigned wanted);
+
+/* Takes the watcher out at once: no event of it will be dispatched any more, pending
+ * ones of the current batch included. Never fails. Call before close(fd). */
+void poller_unwatch(Poller *poller, Watcher *watcher);
+
+/* True when a wait could return something other than a time-out. */
+static inline bool
+poller_is_watching(const Poller *poller)
+{
+    return poller->watched > 0;
+}
+
+/* Applies changes, then waits at most timeout_ns (0: do not block; negative: forever;
+ * the precision is that of the clock, never early, at most 50 us late).
+ * Returns the number of events fetched, 0 on time-out or EINTR, or -errno. Touches no
+ * Python state: the GIL may be released around it (see poller_prepare). */
+int poller_wait(Poller *poller, int64_t timeout_ns);
+
+/* The part of poller_wait that changes shared structure (opens the set, applies
+ * changes, allocates the batch): run it with the GIL held before a blocking wait.
+ * 0 or -errno. poller_wait calls it itself when something is left to do. */
+int poller_prepare(Poller *poller);
+
+/* Runs on_ready for the fetched events. 0, or -1 as on_ready. */
+int poller_dispatch(Poller *poller);
+
+#endif

@@ -1,0 +1,210 @@
+/* CPython 3.8 to 3.15 made alike. The only file that looks at PY_VERSION_HEX: the rest
+ * asks the CL_HAVE_* switches below, and calls the newest spelling of each function. */
+#ifndef CL_PY_COMPAT_H
+#define CL_PY_COMPAT_H
+
+#ifndef PY_SSIZE_T_CLEAN
+#define PY_SSIZE_T_CLEAN
+#endif
+#include <Python.h>
+#include <structmember.h>
+
+#include "../os/platform.h"
+
+#if PY_VERSION_HEX < 0x03080000
+#error "cloop needs CPython 3.8 or newer"
+#endif
+
+/* -- what the running version's asyncio does differently ------------------------- */
+
+#define CL_PY39 (PY_VERSION_HEX >= 0x03090000)
+#define CL_PY310 (PY_VERSION_HEX >= 0x030A0000)
+#define CL_PY311 (PY_VERSION_HEX >= 0x030B0000)
+#define CL_PY312 (PY_VERSION_HEX >= 0x030C0000)
+#define CL_PY313 (PY_VERSION_HEX >= 0x030D0000)
+#define CL_PY314 (PY_VERSION_HEX >= 0x030E0000)
+
+/* Tasks are in a linked list of the interpreter, not in a WeakSet (gh-128002). */
+#define CL_HAVE_TASK_LIST CL_PY314
+/* asyncio.eager_task_factory, Task(eager_start=) */
+#define CL_HAVE_EAGER_TASKS CL_PY312
+/* Task.cancelling(), Task.uncancel() */
+#define CL_HAVE_UNCANCEL CL_PY311
+/* Future.cancel(msg=) */
+#define CL_HAVE_CANCEL_MESSAGE CL_PY39
+
+/* -- where our part of an asyncio subclass begins -------------------------------- */
+
+/* Our Future and Task follow asyncio.Task's C struct, our handles asyncio.TimerHandle's
+ * slots, both at a constant offset not smaller than any version's basicsize (checked at
+ * import, state.c). The gap stays zeroed and is never touched again, so that its size
+ * costs memory only. */
+#ifdef Py_GIL_DISABLED
+#define CL_FUTURE_BASE 304
+#define CL_HANDLE_BASE 176
+#else
+#define CL_FUTURE_BASE 208
+#define CL_HANDLE_BASE 112
+#endif
+
+/* -- newer functions for older versions ------------------------------------------- */
+
+#if PY_VERSION_HEX < 0x03090000
+#define PyObject_Vectorcall _PyObject_Vectorcall
+
+static inline PyObject *
+PyObject_CallNoArgs(PyObject *callable)
+{
+    return _PyObject_Vectorcall(callable, NULL, 0, NULL);
+}
+
+static inline PyObject *
+PyObject_CallOneArg(PyObject *callable, PyObject *arg)
+{
+    PyObject *args[2] = {NULL, arg};
+    return _PyObject_Vectorcall(
+        callable, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+}
+
+static inline PyObject *
+PyObject_VectorcallMethod(PyObject *name, PyObject *const *args, size_t nargsf,
+                          PyObject *kwnames)
+{
+    PyObject *method = PyObject_GetAttr(args[0], name);
+    if (method == NULL) {
+        return NULL;
+    }
+    size_t nargs = PyVectorcall_NARGS(nargsf) - 1;
+    PyObject *result = _PyObject_Vectorcall(method, args + 1, nargs, kwnames);
+    Py_DECREF(method);
+    return result;
+}
+
+static inline PyObject *
+PyObject_CallMethodNoArgs(PyObject *self, PyObject *name)
+{
+    return PyObject_VectorcallMethod(name, &self, 1, NULL);
+}
+
+static inline PyObject *
+PyObject_CallMethodOneArg(PyObject *self, PyObject *name, PyObject *arg)
+{
+    PyObject *args[2] = {self, arg};
+    return PyObject_VectorcallMethod(name, args, 2, NULL);
+}
+
+static inline int
+PyObject_GC_IsTracked(PyObject *op)
+{
+    return _PyObject_GC_TRACKED(op);
+}
+
+#define Py_IS_TYPE(ob, type) (Py_TYPE(ob) == (type))
+#define Py_SET_REFCNT(ob, refcnt) (Py_REFCNT(ob) = (refcnt))
+#define PyThreadState_GetInterpreter(tstate) ((tstate)->interp)
+#endif
+
+#if PY_VERSION_HEX < 0x030A0000
+static inline PyObject *
+Py_NewRef(PyObject *op)
+{
+    Py_INCREF(op);
+    return op;
+}
+
+static inline PyObject *
+Py_XNewRef(PyObject *op)
+{
+    Py_XINCREF(op);
+    return op;
+}
+
+#define Py_Is(a, b) ((a) == (b))
+#define Py_IsNone(a) ((a) == Py_None)
+
+static inline int
+PyModule_AddObjectRef(PyObject *module, const char *name, PyObject *value)
+{
+    Py_XINCREF(value);
+    if (value == NULL || PyModule_AddObject(module, name, value) < 0) {
+        Py_XDECREF(value);
+        return -1;
+    }
+    return 0;
+}
+
+typedef enum { PYGEN_RETURN = 0, PYGEN_ERROR = -1, PYGEN_NEXT = 1 } PySendResult;
+
+/* compat.c; exact generators and coroutines by _PyGen_Send, others by their methods. */
+PySendResult PyIter_Send(PyObject *iter, PyObject *arg, PyObject **result);
+#else
+#undef Py_NewRef
+#undef Py_XNewRef
+#define Py_NewRef(op) _Py_NewRef((PyObject *)(op))
+#define Py_XNewRef(op) _Py_XNewRef((PyObject *)(op))
+#define CL_HAVE_AM_SEND 1
+#endif
+
+#if PY_VERSION_HEX < 0x030C0000
+/* The raised exception as one object, normalised, its traceback attached. */
+PyObject *PyErr_GetRaisedException(void);
+void PyErr_SetRaisedException(PyObject *exception);
+#endif
+
+#if PY_VERSION_HEX < 0x030D0000
+static inline int
+PyWeakref_GetRef(PyObject *ref, PyObject **object)
+{
+    PyObject *found = PyWeakref_GetObject(ref);
+    if (found == NULL) {
+        *object = NULL;
+        return -1;
+    }
+    *object = found == Py_None ? NULL : Py_NewRef(found);
+    return *object != NULL;
+}
+
+static inline int
+PyDict_GetItemRef(PyObject *dict, PyObject *key, PyObject **value)
+{
+    PyObject *found = PyDict_GetItemWithError(dict, key);
+    *value = Py_XNewRef(found);
+    return found != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+static inline int
+PyObject_GetOptionalAttr(PyObject *op, PyObject *name, PyObject **value)
+{
+    return _PyObject_LookupAttr(op, name, value);
+}
+#endif
+
+/* The struct of our own that lies behind the base's. */
+#define CL_AFTER_BASE(op, offset, type) ((type *)((char *)(op) + (offset)))
+
+/* Our heap types: a traverse visits its type from 3.9 on (bpo-40217). */
+#if PY_VERSION_HEX >= 0x03090000
+#define CL_VISIT_TYPE(self) Py_VISIT(Py_TYPE(self))
+#else
+#define CL_VISIT_TYPE(self) ((void)0)
+#endif
+
+/* Makes an object that lies in a freelist, type and base part still in place, live
+ * again: reference count 1, known to the debug build's accounts. */
+static inline void
+compat_revive(PyObject *op)
+{
+    _Py_NewReference(op);
+}
+
+/* Clears what weakly refers to self; call first in every dealloc of a weakrefable. */
+static inline void
+compat_clear_weakrefs(PyObject *self)
+{
+    Py_ssize_t offset = Py_TYPE(self)->tp_weaklistoffset;
+    if (offset != 0 && *(PyObject **)((char *)self + offset) != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* The module's state: one per interpreter, reachable from every object of ours.
+ *
+ * CL_STATE_OBJECTS lists every Python object that the state holds; the struct, its
+ * making, traverse and clear are expanded from it (state.c). */
+#ifndef CL_PY_STATE_H
+#define CL_PY_STATE_H
+
+#include "compat.h"
+
+/* Types of ours, made by the floors in order (_cloop.c). */
+#define CL_STATE_TYPES(X)                                                              \
+    X(HandleType)                                                                      \
+    X(TimerHandleType)                                                                 \
+    X(FutureType)                                                                      \
+    X(FutureIterType)                                                                  \
+    X(TaskType)                                                                        \
+    X(LoopType)                                                                        \
+    X(SockOpType)
+
+/* Objects of the standard library: X(member, module, attribute path, required). */
+#define CL_STATE_IMPORTS(X)                                                            \
+    X(asyncio_Future, "_asyncio", "Future", 1)                                         \
+    X(asyncio_Task, "_asyncio", "Task", 1)                                             \
+    X(asyncio_Handle, "asyncio.events", "Handle", 1)                                   \
+    X(asyncio_TimerHandle, "asyncio.events", "TimerHandle", 1)                         \
+    X(set_running_loop, "asyncio.events", "_set_running_loop", 1)                      \
+    X(get_running_loop, "asyncio.events", "_get_running_loop", 1)                      \
+    X(get_event_loop, "asyncio.events", "get_event_loop", 1)                           \
+    X(InvalidStateError, "asyncio.exceptions", "InvalidStateError", 1)                 \
+    X(CancelledError, "asyncio.exceptions", "CancelledError", 1)                       \
+    X(future_repr_info, "asyncio.base_futures", "_future_repr_info", 1)                \
+    X(task_repr_info, "asyncio.base_tasks", "_task_repr_info", 1)                      \
+    X(task_get_stack, "asyncio.base_tasks", "_task_get_stack", 1)                      \
+    X(task_print_stack, "asyncio.base_tasks", "_task_print_stack", 1)                  \
+    X(iscoroutine, "asyncio.coroutines", "iscoroutine", 1)                             \
+    X(iscoroutinefunction, "asyncio.coroutines", "iscoroutinefunction", 1)             \
+    X(isfuture, "asyncio.base_futures", "isfuture", 1)                                 \
+    X(extract_stack, "asyncio.format_helpers", "extract_stack", 1)                     \
+    X(format_callback_source, "asyncio.format_helpers", "_format_callback_source", 1)  \
+    X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled", 1) \
+    X(run_until_complete_cb, "asyncio.base_events", "_run_until_complete_cb", 1)       \
+    X(ensure_future, "asyncio.tasks", "ensure_future", 1)                              \
+    X(enter_task, "asyncio.tasks", "_enter_task", 1)                                   \
+    X(leave_task, "asyncio.tasks", "_leave_task", 1)                                   \
+    X(register_task, "asyncio.tasks", "_register_task", 1)                             \
+    X(unregister_task, "asyncio.tasks", "_unregister_task", 1)                         \
+    X(swap_current_task, "asyncio.tasks", "_swap_current_task", 0)                     \
+    X(register_eager_task, "asyncio.tasks", "_register_eager_task", 0)                 \
+    X(unregister_eager_task, "asyncio.tasks", "_unregister_eager_task", 0)             \
+    X(current_tasks, "asyncio.tasks", "_current_tasks", 0)                             \
+    X(all_tasks, "asyncio.tasks", "_all_tasks", 0)             /* to 3.11 */           \
+    X(scheduled_tasks, "asyncio.tasks", "_scheduled_tasks", 0) /* 3.12 on */           \
+    X(logger, "asyncio.log", "logger", 1)                                              \
+    X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks", 1)                              \
+    X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)
+
+/* Interned strings: X(member, text). Add freely, in order. */
+#define CL_STATE_NAMES(X)                                                              \
+    X(str_add_done_callback, "add_done_callback")                                      \
+    X(str_args, "args")                                                                \
+    X(str_asyncio_future_blocking, "_asyncio_future_blocking")                         \
+    X(str_call_at, "call_at")                                                          \
+    X(str_call_exception_handler, "call_exception_handler")                            \
+    X(str_call_soon, "call_soon")                                                      \
+    X(str_callback, "callback")                                                        \
+    X(str_cancel, "cancel")                                                            \
+    X(str_close, "close")                                                              \
+    X(str_context, "context")                                                          \
+    X(str_coro, "coro")                                                                \
+    X(str_create_task, "create_task")                                                  \
+    X(str_eager_start, "eager_start")                                                  \
+    X(str_exception, "exception")                                                      \
+    X(str_future, "future")                                                            \
+    X(str_get_debug, "get_debug")                                                      \
+    X(str_get_loop, "get_loop")                                                        \
+    X(str_handle, "handle")                                                            \
+    X(str_is_running, "is_running")                                                    \
+    X(str_loop, "loop")                                                                \
+    X(str_message, "message")                                                          \
+    X(str_msg, "msg")                                                                  \
+    X(str_name, "name")                                                                \
+    X(str_result, "result")                                                            \
+    X(str_send, "send")                                                                \
+    X(str_source_traceback, "source_traceback")                                        \
+    X(str_task, "task")                                                                \
+    X(str_throw, "throw")                                                              \
+    X(str_time, "time")
+
+typedef struct State {
+#define CL_MEMBER(name) PyTypeObject *name;
+    CL_STATE_TYPES(CL_MEMBER)
+#undef CL_MEMBER
+#define CL_MEMBER(name, module, path, required) PyObject *name;
+    CL_STATE_IMPORTS(CL_MEMBER)
+#undef CL_MEMBER
+#define CL_MEMBER(name, text) PyObject *name;
+    CL_STATE_NAMES(CL_MEMBER)
+#undef CL_MEMBER
+    PyObject *empty_tuple;
+    PyObject *task_registry; /* the WeakSet's own `data` set, or NULL (3.14 on) */
+    uint64_t next_task_name;
+} State;
+
+/* Fills in imports and names, checks the base types' sizes. 0 or -1. */
+int state_init(State *state);
+int state_traverse(State *state, visitproc visit, void *arg);
+void state_clear(State *state);
+
+/* Borrowed; the state of the _cloop module that made `type` or a base of it. Any
+ * subclass will do. NULL with TypeError when there is none. */
+State *state_of_type(PyTypeObject *type);
+
+/* The module definition, for state_of_type (in _cloop.c). */
+extern struct PyModuleDef cloop_module_def;
+
+/* Makes a heap type from spec (base: NULL or a borrowed type), stores it in *slot and
+ * adds it to the module under its short name unless the name starts with '_'.
+ * 0 or -1. */
+int state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base,
+                   PyTypeObject **slot);
+
+#endif
