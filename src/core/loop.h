@@ -14,8 +14,7 @@
 #include "../os/ring.h"
 #include "../os/wake.h"
 #include "../py/state.h"
-
-#define CL_FREELIST_MAX 256
+#include "freelist.h"
 
 /* Why the loop's entries cannot be pushed straight onto the ring (Loop.guard). While
  * it is not zero everything goes through Python-visible Handles and the loop's own
@@ -32,12 +31,6 @@ enum {
     CL_OVERRIDE_CALL_AT = 2,
     CL_OVERRIDE_TIME = 4,
 };
-
-/* Dead objects kept for reuse: at most CL_FREELIST_MAX, chained through `objects`. */
-typedef struct FreeList {
-    int count;
-    PyObject *objects[CL_FREELIST_MAX];
-} FreeList;
 
 /* Work to be done before the next poll, before the loop stops and before it closes:
  * transports that have gathered writes stand in Loop.before_poll. */
@@ -158,6 +151,8 @@ int loop_check_closed(Loop *loop); /* RuntimeError "Event loop is closed" */
  * whose value is NULL is left out. Never raises what must not leave the loop: returns
  * 0, or -1 when SystemExit or KeyboardInterrupt is raised. */
 int loop_report(State *state, PyObject *loop, const char *message, ...);
+/* The same with a message object. */
+int loop_report_text(State *state, PyObject *loop, PyObject *message, ...);
 
 extern PyType_Spec loop_spec; /* looptype.c */
 

@@ -32,6 +32,8 @@
 #define CL_HAVE_UNCANCEL CL_PY311
 /* Future.cancel(msg=) */
 #define CL_HAVE_CANCEL_MESSAGE CL_PY39
+/* TimerHandle(None, ...) is an AssertionError. */
+#define CL_TIMER_ASSERTS_WHEN (!CL_PY311)
 
 /* -- where our part of an asyncio subclass begins -------------------------------- */
 

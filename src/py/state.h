@@ -69,6 +69,7 @@
     X(str_coro, "coro")                                                                \
     X(str_create_task, "create_task")                                                  \
     X(str_eager_start, "eager_start")                                                  \
+    X(str_debug, "debug")                                                              \
     X(str_exception, "exception")                                                      \
     X(str_future, "future")                                                            \
     X(str_get_debug, "get_debug")                                                      \
@@ -84,7 +85,8 @@
     X(str_source_traceback, "source_traceback")                                        \
     X(str_task, "task")                                                                \
     X(str_throw, "throw")                                                              \
-    X(str_time, "time")
+    X(str_time, "time")                                                                \
+    X(str_timer_handle_cancelled, "_timer_handle_cancelled")
 
 typedef struct State {
 #define CL_MEMBER(name) PyTypeObject *name;
