@@ -46,6 +46,13 @@ typedef struct WatcherOps {
     /* Visits what the watcher holds, with a visitor and argument passed through (they
      * are Python's visitproc and void*, which this floor does not know). */
     int (*traverse)(Watcher *watcher, int (*visit)(void *, void *), void *arg);
+    /* Somebody watches the same number while this watcher stands there: what it stood
+     * for was closed behind our back. It is already out of the poller; drop everything.
+     * NULL: it does not give way, and poller_watch answers -EEXIST. */
+    void (*on_evicted)(Watcher *watcher);
+    /* New ref to the Python object that users know the watcher by (a transport), for
+     * error messages. May be NULL, and may return NULL (no exception set). */
+    void *(*describe)(Watcher *watcher);
 } WatcherOps;
 
 struct Watcher {
@@ -96,8 +103,9 @@ void poller_close(Poller *poller);
 /* Who watches fd, or NULL. Any int may be asked. */
 Watcher *poller_find(const Poller *poller, int fd);
 
-/* Registers watcher for fd with the interest `wanted` at once. Nobody watches fd.
- * 0 or -errno (EBADF, EPERM for a regular file, EMFILE, ENOMEM). */
+/* Registers watcher for fd with the interest `wanted` at once. Who watches fd already is
+ * evicted (see WatcherOps.on_evicted; it may run Python code).
+ * 0 or -errno (EBADF, EPERM for a regular file, EMFILE, ENOMEM, EEXIST). */
 int poller_watch(Poller *poller, Watcher *watcher, int fd, unsigned wanted);
 
 /* Verifies with the kernel that the watcher's registration still stands for the open
