@@ -34,6 +34,13 @@
 #define CL_HAVE_CANCEL_MESSAGE CL_PY39
 /* TimerHandle(None, ...) is an AssertionError. */
 #define CL_TIMER_ASSERTS_WHEN (!CL_PY311)
+/* Argument errors of Python functions name them with their class. */
+#define CL_HAVE_QUALNAME_IN_ERRORS CL_PY310
+/* ... and an unexpected keyword comes with "Did you mean". */
+#define CL_HAVE_KEYWORD_SUGGESTIONS CL_PY313
+/* PyType_FromModuleAndSpec; PyType_GetModuleByDef */
+#define CL_HAVE_TYPE_MODULE CL_PY39
+#define CL_HAVE_MODULE_BY_DEF CL_PY311
 
 /* -- where our part of an asyncio subclass begins -------------------------------- */
 
@@ -98,7 +105,7 @@ PyObject_CallMethodOneArg(PyObject *self, PyObject *name, PyObject *arg)
 static inline int
 PyObject_GC_IsTracked(PyObject *op)
 {
-    return _PyObject_GC_TRACKED(op);
+    return _PyObject_GC_IS_TRACKED(op);
 }
 
 #define Py_IS_TYPE(ob, type) (Py_TYPE(ob) == (type))
@@ -148,6 +155,7 @@ PySendResult PyIter_Send(PyObject *iter, PyObject *arg, PyObject **result);
 #endif
 
 #if PY_VERSION_HEX < 0x030C0000
+#define CL_NEED_RAISED_EXCEPTION 1
 /* The raised exception as one object, normalised, its traceback attached. */
 PyObject *PyErr_GetRaisedException(void);
 void PyErr_SetRaisedException(PyObject *exception);

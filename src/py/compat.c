@@ -1,0 +1,71 @@
+/* What newer CPythons offer, made from what older ones have. Called like the functions
+ * whose names they bear, with the GIL held; keeps no state. */
+#include "compat.h"
+
+#if !defined(CL_HAVE_AM_SEND)
+/* The result of a finished send: the raised StopIteration's value, or the exception. */
+static PySendResult
+take_send_result(PyObject *yielded, PyObject **result)
+{
+    if (yielded != NULL) {
+        *result = yielded;
+        return PYGEN_NEXT;
+    }
+    if (_PyGen_FetchStopIterationValue(result) == 0) {
+        return PYGEN_RETURN;
+    }
+    return PYGEN_ERROR;
+}
+
+PySendResult
+PyIter_Send(PyObject *iter, PyObject *arg, PyObject **result)
+{
+    *result = NULL;
+    PyObject *yielded;
+    if (PyGen_CheckExact(iter) || PyCoro_CheckExact(iter)) {
+        yielded = _PyGen_Send((PyGenObject *)iter, arg);
+    } else if (arg == Py_None && Py_TYPE(iter)->tp_iternext != NULL
+               && Py_TYPE(iter)->tp_iternext != &_PyObject_NextNotImplemented) {
+        yielded = Py_TYPE(iter)->tp_iternext(iter);
+    } else {
+        yielded = PyObject_CallMethod(iter, "send", "(O)", arg);
+    }
+    return take_send_result(yielded, result);
+}
+#endif
+
+#if defined(CL_NEED_RAISED_EXCEPTION)
+PyObject *
+PyErr_GetRaisedException(void)
+{
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        /* Fails for what is not a traceback only: not what Fetch gives. */
+        if (PyException_SetTraceback(value, traceback) < 0) {
+            PyErr_Clear();
+        }
+        Py_DECREF(traceback);
+    }
+    Py_DECREF(type);
+    return value;
+}
+
+void
+PyErr_SetRaisedException(PyObject *exception)
+{
+    if (exception == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)),
+                  exception,
+                  PyException_GetTraceback(exception));
+}
+#endif

@@ -1,0 +1,240 @@
+/* The module's state: making, visiting, dropping, and finding it from a type.
+ *
+ * state_init is called once per interpreter by the module's exec slot, before any type
+ * of ours exists; the rest by the module's slots and by the types' tp_new. Every member
+ * is NULL or a strong reference at any time, so that traverse and clear may come early.
+ */
+#include "state.h"
+
+#include <string.h>
+
+#if !CL_HAVE_TYPE_MODULE
+/* 3.8 keeps no module in a heap type: ours stands in the type's dict under this name. */
+#define CL_MODULE_KEY "__cloop_module__"
+#endif
+
+/* -- making -------------------------------------------------------------------------- */
+
+/* *slot: New ref, or NULL when it is not there and not required. 0 or -1. */
+static int
+import_object(const char *module_name, const char *name, int required, PyObject **slot)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL) {
+        return -1;
+    }
+    *slot = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    if (*slot != NULL) {
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    if (required) {
+        PyErr_Format(PyExc_ImportError,
+                     "cloop needs %s.%s, which this Python does not have",
+                     module_name,
+                     name);
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+/* Our structs lie behind the base's at a constant offset: does the base fit? */
+static int
+check_base(PyObject *base, Py_ssize_t limit)
+{
+    if (!PyType_Check(base)) {
+        PyErr_Format(
+            PyExc_ImportError, "cloop needs a class as its base, not %R", base);
+        return -1;
+    }
+    Py_ssize_t size = ((PyTypeObject *)base)->tp_basicsize;
+    if (size > limit) {
+        PyErr_Format(PyExc_ImportError,
+                     "cloop cannot extend %R: its objects have %zd bytes in this "
+                     "Python, and this build of cloop leaves room for %zd",
+                     base,
+                     size,
+                     limit);
+        return -1;
+    }
+    return 0;
+}
+
+/* The set in the WeakSet that asyncio.all_tasks() reads; none from 3.14 on. */
+static int
+find_task_registry(State *state)
+{
+    if (CL_HAVE_TASK_LIST) {
+        return 0;
+    }
+    PyObject *weak_set =
+        state->scheduled_tasks != NULL ? state->scheduled_tasks : state->all_tasks;
+    if (weak_set == NULL) {
+        return 0;
+    }
+    PyObject *data = PyObject_GetAttrString(weak_set, "data");
+    if (data == NULL || !Py_IS_TYPE(data, &PySet_Type)) {
+        /* Somebody has put another object in its place: use _register_task then. */
+        PyErr_Clear();
+        Py_XDECREF(data);
+        return 0;
+    }
+    state->task_registry = data;
+    return 0;
+}
+
+int
+state_init(State *state)
+{
+#define CL_MEMBER(name, module, path, required)                                        \
+    if (import_object(module, path, required, &state->name) < 0) {                     \
+        return -1;                                                                     \
+    }
+    CL_STATE_IMPORTS(CL_MEMBER)
+#undef CL_MEMBER
+#define CL_MEMBER(name, text)                                                          \
+    state->name = PyUnicode_InternFromString(text);                                    \
+    if (state->name == NULL) {                                                         \
+        return -1;                                                                     \
+    }
+    CL_STATE_NAMES(CL_MEMBER)
+#undef CL_MEMBER
+    state->empty_tuple = PyTuple_New(0);
+    if (state->empty_tuple == NULL) {
+        return -1;
+    }
+    state->next_task_name = 1;
+    if (check_base(state->asyncio_Future, CL_FUTURE_BASE) < 0
+        || check_base(state->asyncio_Task, CL_FUTURE_BASE) < 0
+        || check_base(state->asyncio_Handle, CL_HANDLE_BASE) < 0
+        || check_base(state->asyncio_TimerHandle, CL_HANDLE_BASE) < 0) {
+        return -1;
+    }
+    return find_task_registry(state);
+}
+
+int
+state_traverse(State *state, visitproc visit, void *arg)
+{
+#define CL_MEMBER(name) Py_VISIT(state->name);
+    CL_STATE_TYPES(CL_MEMBER)
+#undef CL_MEMBER
+#define CL_MEMBER(name, module, path, required) Py_VISIT(state->name);
+    CL_STATE_IMPORTS(CL_MEMBER)
+#undef CL_MEMBER
+    /* The names are strings: they refer to nothing. */
+    Py_VISIT(state->empty_tuple);
+    Py_VISIT(state->task_registry);
+    return 0;
+}
+
+void
+state_clear(State *state)
+{
+#define CL_MEMBER(name) Py_CLEAR(state->name);
+    CL_STATE_TYPES(CL_MEMBER)
+#undef CL_MEMBER
+#define CL_MEMBER(name, module, path, required) Py_CLEAR(state->name);
+    CL_STATE_IMPORTS(CL_MEMBER)
+#undef CL_MEMBER
+#define CL_MEMBER(name, text) Py_CLEAR(state->name);
+    CL_STATE_NAMES(CL_MEMBER)
+#undef CL_MEMBER
+    Py_CLEAR(state->empty_tuple);
+    Py_CLEAR(state->task_registry);
+}
+
+/* -- finding ------------------------------------------------------------------------- */
+
+/* Borrowed; our module when it made `type` itself, else NULL. No exception. */
+#if !CL_HAVE_TYPE_MODULE
+static PyObject *
+module_of_type(PyTypeObject *type)
+{
+    /* tp_dict rather than an attribute: neither metaclass nor base is asked. */
+    PyObject *module =
+        type->tp_dict != NULL ? PyDict_GetItemString(type->tp_dict, CL_MODULE_KEY) : NULL;
+    return module != NULL && PyModule_Check(module)
+                   && PyModule_GetDef(module) == &cloop_module_def
+               ? module
+               : NULL;
+}
+#elif !CL_HAVE_MODULE_BY_DEF
+static PyObject *
+module_of_type(PyTypeObject *type)
+{
+    if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
+        return NULL;
+    }
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    return module != NULL && PyModule_GetDef(module) == &cloop_module_def ? module
+                                                                          : NULL;
+}
+#endif
+
+State *
+state_of_type(PyTypeObject *type)
+{
+#if CL_HAVE_MODULE_BY_DEF
+    PyObject *module = PyType_GetModuleByDef(type, &cloop_module_def);
+    return module != NULL ? PyModule_GetState(module) : NULL;
+#else
+    PyObject *mro = type->tp_mro;
+    Py_ssize_t count = mro != NULL ? PyTuple_GET_SIZE(mro) : 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *module = module_of_type((PyTypeObject *)PyTuple_GET_ITEM(mro, i));
+        if (module != NULL) {
+            return PyModule_GetState(module);
+        }
+    }
+    PyErr_Format(PyExc_TypeError, "'%s' is not a type of cloop", type->tp_name);
+    return NULL;
+#endif
+}
+
+/* -- types --------------------------------------------------------------------------- */
+
+/* New ref: the heap type, which knows its module. */
+static PyObject *
+make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+{
+    PyObject *bases = NULL;
+    if (base != NULL) {
+        bases = PyTuple_Pack(1, base);
+        if (bases == NULL) {
+            return NULL;
+        }
+    }
+#if CL_HAVE_TYPE_MODULE
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, bases);
+#else
+    PyObject *type = PyType_FromSpecWithBases(spec, bases);
+    if (type != NULL) {
+        PyObject *dict = ((PyTypeObject *)type)->tp_dict;
+        if (PyDict_SetItemString(dict, CL_MODULE_KEY, module) < 0) {
+            Py_CLEAR(type);
+        } else {
+            PyType_Modified((PyTypeObject *)type);
+        }
+    }
+#endif
+    Py_XDECREF(bases);
+    return type;
+}
+
+int
+state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base, PyTypeObject **slot)
+{
+    PyObject *type = make_type(module, spec, base);
+    if (type == NULL) {
+        return -1;
+    }
+    *slot = (PyTypeObject *)type;
+    const char *dot = strrchr(spec->name, '.');
+    const char *name = dot != NULL ? dot + 1 : spec->name;
+    return name[0] == '_' ? 0 : PyModule_AddObjectRef(module, name, type);
+}
