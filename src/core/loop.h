@@ -65,9 +65,8 @@ typedef struct Loop {
     PyObject *exception_handler; /* or NULL */
     PyObject *task_factory;      /* or NULL */
     double slow_callback_duration;
-    PyObject *asyncgen_firstiter; /* what run_forever installs; or NULL */
-    PyObject *asyncgen_finalizer;
-    PyObject *weakrefs; /* unused by us: the Python subclass brings dict and weakrefs */
+    bool tracks_origins; /* of coroutines, in debug mode, while running */
+    long former_origin_depth;
 
     FreeList free_handles;
     FreeList free_timers;
@@ -120,6 +119,12 @@ int loop_call_soon(State *state, PyObject *loop, PyObject *callback, PyObject *a
 /* The entry of a Handle: subject is a Handle (ours), arg is NULL. */
 int loop_run_handle(void *loop, void *handle, void *arg);
 
+/* Puts a handle of ours on the ring, in whatever state the loop is. 0 or -1. */
+int loop_push_handle(Loop *loop, PyObject *handle);
+
+/* Makes a sleeping loop turn. Any thread that holds the GIL. 0 or -1. */
+int loop_wake(Loop *loop);
+
 /* -- calls from the type's face (looptype.c) ---------------------------------------- */
 
 /* New ref: a Handle on the ring. args are the callback's. Raises RuntimeError when
@@ -133,8 +138,37 @@ PyObject *loop_schedule_threadsafe(Loop *loop, PyObject *callback, PyObject *con
 PyObject *loop_schedule_at(Loop *loop, PyObject *when, PyObject *callback,
                            PyObject *const *args, Py_ssize_t nargs, PyObject *context);
 
+/* The same for a TimerHandle that is due `delay` seconds from now by the real clock. */
+PyObject *loop_schedule_after(Loop *loop, double delay, PyObject *callback,
+                              PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *context);
+
+/* TypeError for a coroutine, a coroutine function or what cannot be called, worded for
+ * `method`. 0 or -1. */
+int loop_check_callback(State *state, PyObject *callback, const char *method);
+
 /* Runs until stopped. 0, or -1 with the exception that left the loop. */
 int loop_run_forever(Loop *loop);
+/* New ref: run_until_complete(future) for any awaitable. */
+PyObject *loop_run_until_complete(Loop *loop, PyObject *future);
+int loop_check_running(Loop *loop); /* RuntimeError when this or another loop runs */
+
+/* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */
+int loop_flush(Loop *loop);
+
+/* Coroutine origin tracking on (debug mode, while running) or as it was. 0 or -1. */
+#define CL_ORIGIN_DEPTH 10
+int loop_track_origins(Loop *loop, bool enabled);
+
+/* New ref: tuples of Handles and TimerHandles (views.c). */
+PyObject *loop_list_ready(Loop *loop);
+PyObject *loop_list_scheduled(Loop *loop);
+
+/* Life of the struct, for the type's face. */
+int loop_init(Loop *loop, State *state);
+int loop_traverse(Loop *loop, visitproc visit, void *arg);
+void loop_clear(Loop *loop);
+void loop_finish(Loop *loop);
 
 /* Closing: entries, timers and watchers are dropped. 0 or -1. */
 int loop_close(Loop *loop);
@@ -142,14 +176,20 @@ int loop_close(Loop *loop);
 /* The clock, as time.monotonic() gives it: ns. */
 int64_t loop_clock_ns(void);
 
+/* loop.time() in ns, through the user's own time() when it is overridden. 0 or -1. */
+int loop_time_ns(Loop *loop, int64_t *now_ns);
+
+/* Seconds as a deadline in ns that is never early. */
+int64_t loop_seconds_to_ns(double seconds);
+
 int loop_check_closed(Loop *loop); /* RuntimeError "Event loop is closed" */
 
 /* -- reporting ---------------------------------------------------------------------- */
 
 /* loop.call_exception_handler({"message": message, "exception": the raised exception
  * (taken, cleared), key: value, ...}) on any loop. Pairs end with a NULL key; a pair
- * whose value is NULL is left out. Never raises what must not leave the loop: returns
- * 0, or -1 when SystemExit or KeyboardInterrupt is raised. */
+ * whose value is NULL is left out. 0, or -1 with what the handler let out, which must
+ * leave the loop (stock's own handler lets out SystemExit and KeyboardInterrupt). */
 int loop_report(State *state, PyObject *loop, const char *message, ...);
 /* The same with a message object. */
 int loop_report_text(State *state, PyObject *loop, PyObject *message, ...);

@@ -138,6 +138,9 @@ int poller_wait(Poller *poller, int64_t timeout_ns);
  * 0 or -errno. poller_wait calls it itself when something is left to do. */
 int poller_prepare(Poller *poller);
 
+/* Hands every watcher's traverse the visitor. 0, or what a visit returned. */
+int poller_traverse(const Poller *poller, int (*visit)(void *, void *), void *arg);
+
 /* Runs on_ready for the fetched events. 0, or -1 as on_ready. */
 int poller_dispatch(Poller *poller);
 

@@ -41,6 +41,16 @@
 /* PyType_FromModuleAndSpec; PyType_GetModuleByDef */
 #define CL_HAVE_TYPE_MODULE CL_PY39
 #define CL_HAVE_MODULE_BY_DEF CL_PY311
+/* call_later(None) and call_at(None) are refused by name. */
+#define CL_REFUSES_NO_DELAY CL_PY311
+/* The signature of Loop.create_task. */
+#if CL_PY314
+#define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, **kwargs)"
+#elif CL_PY311
+#define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, *, name=None, context=None)"
+#else
+#define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, *, name=None)"
+#endif
 
 /* -- where our part of an asyncio subclass begins -------------------------------- */
 

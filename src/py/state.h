@@ -52,11 +52,17 @@
     X(scheduled_tasks, "asyncio.tasks", "_scheduled_tasks", 0) /* 3.12 on */           \
     X(logger, "asyncio.log", "logger", 1)                                              \
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks", 1)                              \
-    X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)
+    X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)                              \
+    X(get_origin_depth, "sys", "get_coroutine_origin_tracking_depth", 1)               \
+    X(set_origin_depth, "sys", "set_coroutine_origin_tracking_depth", 1)               \
+    X(is_debug_mode, "asyncio.coroutines", "_is_debug_mode", 1)                        \
+    X(base_create_task, "asyncio.base_events", "BaseEventLoop.create_task", 1)
 
 /* Interned strings: X(member, text). Add freely, in order. */
 #define CL_STATE_NAMES(X)                                                              \
     X(str_add_done_callback, "add_done_callback")                                      \
+    X(str_asyncgen_finalizer_hook, "_asyncgen_finalizer_hook")                         \
+    X(str_asyncgen_firstiter_hook, "_asyncgen_firstiter_hook")                         \
     X(str_args, "args")                                                                \
     X(str_asyncio_future_blocking, "_asyncio_future_blocking")                         \
     X(str_call_at, "call_at")                                                          \
@@ -77,10 +83,14 @@
     X(str_handle, "handle")                                                            \
     X(str_is_running, "is_running")                                                    \
     X(str_loop, "loop")                                                                \
+    X(str_log_destroy_pending, "_log_destroy_pending")                                 \
     X(str_message, "message")                                                          \
     X(str_msg, "msg")                                                                  \
     X(str_name, "name")                                                                \
+    X(str_remove_done_callback, "remove_done_callback")                                \
     X(str_result, "result")                                                            \
+    X(str_self, "__self__")                                                            \
+    X(str_run_forever, "run_forever")                                                  \
     X(str_send, "send")                                                                \
     X(str_source_traceback, "source_traceback")                                        \
     X(str_task, "task")                                                                \
@@ -99,6 +109,8 @@ typedef struct State {
     CL_STATE_NAMES(CL_MEMBER)
 #undef CL_MEMBER
     PyObject *empty_tuple;
+    PyObject *names_loop;    /* ("loop",) */
+    PyObject *names_context; /* ("context",): the kwnames of many calls */
     PyObject *task_registry; /* the WeakSet's own `data` set, or NULL (3.14 on) */
     uint64_t next_task_name;
 } State;

@@ -1,0 +1,474 @@
+/* The turn: what run_forever does again and again (see loop.h and DESIGN's section on
+ * it). On the loop's thread.
+ *
+ *   flush     writes gathered in the last turn leave
+ *   poll      blocks (GIL released) only when the ring is empty; while the ring stays
+ *             busy the kernel is asked at most every CL_POLL_INTERVAL_NS, but always in
+ *             the first turn of a run, so that a run of one turn sees its I/O
+ *   dispatch  I/O handlers run straight from the poll, or put Handles on the ring
+ *   timers    those due go to the ring, behind the I/O, as on stock
+ *   drain     exactly as many entries as the ring holds now */
+
+#include "../os/sys.h"
+#include "../py/err.h"
+#include "handle.h"
+#include "loop.h"
+#include "task.h"
+
+#define CL_POLL_INTERVAL_NS 250000
+
+int
+loop_flush(Loop *loop)
+{
+    /* What joins the list meanwhile waits for the next flush: no endless loop here. */
+    List work;
+    list_init(&work);
+    list_splice(&work, &loop->before_poll);
+    List *node;
+    int rc = 0;
+    while (rc == 0 && (node = list_pop(&work)) != NULL) {
+        BeforePoll *todo = CL_CONTAINER_OF(node, BeforePoll, node);
+        rc = todo->run(todo);
+    }
+    list_splice(&loop->before_poll, &work);
+    return rc;
+}
+
+/* -- polling ------------------------------------------------------------------------ */
+
+static bool
+loop_has_watchers(const Loop *loop)
+{
+    return loop->poller.watched > (size_t)(loop->wake.read_fd >= 0);
+}
+
+/* Blocks for at most timeout_ns (negative: for ever). Number of events or -1. */
+static int
+loop_sleep(Loop *loop, int64_t timeout_ns)
+{
+    int rc = wake_open(&loop->wake);
+    if (rc >= 0) {
+        rc = poller_prepare(&loop->poller);
+    }
+    if (rc < 0) {
+        err_set_errno(rc);
+        return -1;
+    }
+    atomic_store(&loop->sleeping, true);
+    if (atomic_load(&loop->has_mail)) {
+        timeout_ns = 0;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    rc = poller_wait(&loop->poller, timeout_ns);
+    Py_END_ALLOW_THREADS
+    atomic_store(&loop->sleeping, false);
+    if (rc < 0) {
+        err_set_errno(rc);
+        return -1;
+    }
+    return rc;
+}
+
+/* Polls as the state of the ring demands. 0 or -1. */
+static int
+loop_poll(Loop *loop, bool first)
+{
+    int rc = 0;
+    int64_t timeout_ns = 0;
+    if (loop->ready.count == 0 && !loop->stopping) {
+        int64_t next_ns = heap_next_ns(&loop->timers);
+        if (loop->ready.count != 0) {
+            timeout_ns = 0; /* a dropped timer's callback has called call_soon */
+        }
+        else if (next_ns == CL_NEVER_NS) {
+            timeout_ns = -1;
+        }
+        else {
+            if (loop_time_ns(loop, &loop->now_ns) < 0) {
+                return -1;
+            }
+            timeout_ns = next_ns > loop->now_ns ? next_ns - loop->now_ns : 0;
+        }
+    }
+    if (timeout_ns != 0) {
+        rc = loop_sleep(loop, timeout_ns);
+    }
+    else if (loop_has_watchers(loop)) {
+        int64_t now_ns = loop_clock_ns();
+        if (!first && loop->ready.count != 0
+            && now_ns - loop->polled_ns < CL_POLL_INTERVAL_NS) {
+            return 0;
+        }
+        loop->polled_ns = now_ns;
+        rc = poller_wait(&loop->poller, 0);
+        if (rc < 0) {
+            err_set_errno(rc);
+            return -1;
+        }
+    }
+    return rc < 0 ? -1 : rc == 0 ? 0 : poller_dispatch(&loop->poller);
+}
+
+/* Moves the inbox to the ring (free-threaded builds only). 0 or -1. */
+static int
+loop_take_mail(Loop *loop)
+{
+    if (CL_LIKELY(!atomic_load_explicit(&loop->has_mail, memory_order_relaxed))) {
+        return 0;
+    }
+    int rc = 0;
+    pthread_mutex_lock(&loop->inbox_lock);
+    while (rc == 0 && loop->inbox.count > 0) {
+        RingEntry *entry = ring_at(&loop->inbox, 0);
+        rc = ring_push(&loop->ready, entry->run, entry->subject, entry->arg);
+        if (rc == 0) {
+            (void)ring_pop(&loop->inbox);
+        }
+    }
+    atomic_store(&loop->has_mail, loop->inbox.count > 0);
+    pthread_mutex_unlock(&loop->inbox_lock);
+    if (rc < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* Moves the timers that are due to the ring. 0 or -1. */
+static int
+loop_fire_timers(Loop *loop)
+{
+    if (CL_LIKELY(loop->timers.count == 0)) {
+        return 0;
+    }
+    if (loop_time_ns(loop, &loop->now_ns) < 0) {
+        return -1;
+    }
+    HeapNode *node;
+    while ((node = heap_pop_due(&loop->timers, loop->now_ns)) != NULL) {
+        TimerHandle *timer = CL_CONTAINER_OF(node, TimerHandle, node);
+        timer->scheduled = false;
+        if (loop_push(loop, loop_run_handle, HANDLE_OBJECT(timer), NULL) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* -- draining ----------------------------------------------------------------------- */
+
+/* New ref: what a slow entry is called in the log: its Handle, or the task itself. */
+static PyObject *
+loop_describe_entry(Loop *loop, const RingEntry *entry)
+{
+    PyObject *subject = entry->subject;
+    if (entry->run == loop_run_handle) {
+        PyObject *owner = NULL;
+        PyObject *callback = HANDLE(subject)->callback;
+        if (callback != NULL) {
+            Py_INCREF(callback);
+            int rc = PyObject_GetOptionalAttr(callback, loop->state->str_self, &owner);
+            Py_DECREF(callback);
+            if (rc < 0) {
+                return NULL;
+            }
+        }
+        int is_task =
+            owner == NULL ? 0 : PyObject_IsInstance(owner, loop->state->asyncio_Task);
+        PyObject *text = is_task < 0 ? NULL : PyObject_Repr(is_task ? owner : subject);
+        Py_XDECREF(owner);
+        return text;
+    }
+    return PyObject_Repr(subject);
+}
+
+/* Runs an entry of debug mode and logs it when it is slow. 0 or -1. */
+static int
+loop_run_timed(Loop *loop, RingEntry entry)
+{
+    PyObject *subject = Py_NewRef((PyObject *)entry.subject);
+    bool skip = entry.run == loop_run_handle && HANDLE(subject)->cancelled;
+    int64_t start_ns = loop_clock_ns();
+    int rc = entry.run(loop, entry.subject, entry.arg);
+    double seconds = (double)(loop_clock_ns() - start_ns) / 1e9;
+    if (rc == 0 && !skip && seconds >= loop->slow_callback_duration) {
+        PyObject *text = loop_describe_entry(loop, &entry);
+        PyObject *result =
+            text == NULL
+                ? NULL
+                : PyObject_CallMethod(loop->state->logger, "warning", "sOd",
+                                      "Executing %s took %.3f seconds", text, seconds);
+        rc = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+        Py_XDECREF(text);
+    }
+    Py_DECREF(subject);
+    return rc;
+}
+
+static int
+loop_drain(Loop *loop)
+{
+    size_t todo = loop->ready.count;
+    while (todo-- > 0 && loop->ready.count > 0) {
+        RingEntry entry = ring_pop(&loop->ready);
+        int rc = CL_LIKELY(!(loop->guard & CL_GUARD_DEBUG))
+                     ? entry.run(loop, entry.subject, entry.arg)
+                     : loop_run_timed(loop, entry);
+        if (CL_UNLIKELY(rc < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+loop_turn(Loop *loop, bool first)
+{
+    if (loop_flush(loop) < 0 || loop_take_mail(loop) < 0) {
+        return -1;
+    }
+    if (loop_poll(loop, first) < 0 || PyErr_CheckSignals() < 0) {
+        return -1;
+    }
+    if (loop_fire_timers(loop) < 0) {
+        return -1;
+    }
+    return loop_drain(loop);
+}
+
+/* -- running ------------------------------------------------------------------------ */
+
+int
+loop_check_running(Loop *loop)
+{
+    if (loop->running) {
+        PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+        return -1;
+    }
+    PyObject *other = PyObject_CallNoArgs(loop->state->get_running_loop);
+    if (other == NULL) {
+        return -1;
+    }
+    Py_DECREF(other);
+    if (other != Py_None) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Cannot run the event loop while another loop is running");
+        return -1;
+    }
+    return 0;
+}
+
+/* Puts our asyncgen hooks in place. New ref: the former ones, or NULL. */
+static PyObject *
+loop_install_asyncgen_hooks(Loop *loop)
+{
+    State *state = loop->state;
+    PyObject *self = (PyObject *)loop;
+    PyObject *firstiter = NULL, *finalizer = NULL, *result = NULL;
+    PyObject *former = PyObject_CallNoArgs(state->get_asyncgen_hooks);
+    if (former == NULL) {
+        return NULL;
+    }
+    firstiter = PyObject_GetAttr(self, state->str_asyncgen_firstiter_hook);
+    finalizer = firstiter == NULL
+                    ? NULL
+                    : PyObject_GetAttr(self, state->str_asyncgen_finalizer_hook);
+    if (finalizer != NULL) {
+        PyObject *stack[2] = {firstiter, finalizer};
+        result = PyObject_Vectorcall(state->set_asyncgen_hooks, stack, 2, NULL);
+    }
+    if (result == NULL) {
+        Py_CLEAR(former);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(finalizer);
+    Py_XDECREF(firstiter);
+    return former;
+}
+
+static int
+loop_set_running(Loop *loop, PyObject *value)
+{
+    PyObject *result = PyObject_CallOneArg(loop->state->set_running_loop, value);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+int
+loop_track_origins(Loop *loop, bool enabled)
+{
+    State *state = loop->state;
+    if (loop->tracks_origins == enabled) {
+        return 0;
+    }
+    PyObject *result;
+    if (enabled) {
+        PyObject *former = PyObject_CallNoArgs(state->get_origin_depth);
+        if (former == NULL) {
+            return -1;
+        }
+        loop->former_origin_depth = PyLong_AsLong(former);
+        Py_DECREF(former);
+        result = PyObject_CallFunction(state->set_origin_depth, "i", CL_ORIGIN_DEPTH);
+    }
+    else {
+        result = PyObject_CallFunction(state->set_origin_depth, "l",
+                                       loop->former_origin_depth);
+    }
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    loop->tracks_origins = enabled;
+    return 0;
+}
+
+/* Undoes what a run has set up, whatever is raised meanwhile. Keeps the raised
+ * exception; its own come second. former may be NULL. */
+static void
+loop_restore(Loop *loop, PyObject *former)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    loop->running = false;
+    loop->stopping = false;
+    loop->thread_id = 0;
+    if (loop_set_running(loop, Py_None) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    if (loop_track_origins(loop, false) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    if (former != NULL) {
+        PyObject *result = PyObject_Call(loop->state->set_asyncgen_hooks, former, NULL);
+        if (result == NULL) {
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
+        Py_XDECREF(result);
+        Py_DECREF(former);
+    }
+    if (exception != NULL) {
+        PyErr_SetRaisedException(exception);
+    }
+}
+
+int
+loop_run_forever(Loop *loop)
+{
+    if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
+        return -1;
+    }
+    int rc = -1;
+    Py_INCREF(loop);
+    loop->running = true;
+    loop->thread_id = PyThread_get_thread_ident();
+    PyObject *former = NULL;
+    if (loop_track_origins(loop, (loop->guard & CL_GUARD_DEBUG) != 0) < 0) {
+        goto done;
+    }
+    former = loop_install_asyncgen_hooks(loop);
+    if (former == NULL || loop_set_running(loop, (PyObject *)loop) < 0) {
+        goto done;
+    }
+    bool first = true;
+    do {
+        rc = loop_turn(loop, first);
+        first = false;
+    } while (rc == 0 && !loop->stopping);
+    if (rc == 0) {
+        rc = loop_flush(loop);
+    }
+done:
+    loop_restore(loop, former);
+    ring_trim(&loop->ready);
+    Py_DECREF(loop);
+    return rc;
+}
+
+/* What ends a run_until_complete by an exception: the coroutine's own exception is
+ * marked as seen, for the caller has no task to ask. Keeps the raised exception. */
+static void
+loop_consume_exception(State *state, PyObject *future)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *done = PyObject_CallMethod(future, "done", NULL);
+    PyObject *cancelled =
+        done == Py_True ? PyObject_CallMethod(future, "cancelled", NULL) : NULL;
+    if (cancelled == Py_False) {
+        Py_XDECREF(PyObject_CallMethodNoArgs(future, state->str_exception));
+    }
+    Py_XDECREF(cancelled);
+    Py_XDECREF(done);
+    PyErr_Clear();
+    PyErr_SetRaisedException(exception);
+}
+
+/* Runs until `future` (anything with a Future's methods) is done. 0 or -1. */
+static int
+loop_run_until_done(Loop *loop, PyObject *future, bool is_new)
+{
+    State *state = loop->state;
+    PyObject *result = PyObject_CallMethodOneArg(future, state->str_add_done_callback,
+                                                 state->run_until_complete_cb);
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    result = PyObject_CallMethodNoArgs((PyObject *)loop, state->str_run_forever);
+    if (result == NULL && is_new) {
+        loop_consume_exception(state, future);
+    }
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *removed = PyObject_CallMethodOneArg(
+        future, state->str_remove_done_callback, state->run_until_complete_cb);
+    if (exception != NULL) {
+        PyErr_Clear();
+        PyErr_SetRaisedException(exception);
+    }
+    int rc = result != NULL && removed != NULL ? 0 : -1;
+    Py_XDECREF(removed);
+    Py_XDECREF(result);
+    return rc;
+}
+
+PyObject *
+loop_run_until_complete(Loop *loop, PyObject *future)
+{
+    State *state = loop->state;
+    if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
+        return NULL;
+    }
+    PyObject *answer = PyObject_CallOneArg(state->isfuture, future);
+    int is_future = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    if (is_future < 0) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    PyObject *stack[2] = {future, (PyObject *)loop};
+    PyObject *task =
+        PyObject_Vectorcall(state->ensure_future, stack, 1, state->names_loop);
+    if (task == NULL) {
+        return NULL;
+    }
+    if (!is_future
+        && PyObject_SetAttr(task, state->str_log_destroy_pending, Py_False) < 0) {
+        goto done;
+    }
+    if (loop_run_until_done(loop, task, !is_future) < 0) {
+        goto done;
+    }
+    PyObject *finished = PyObject_CallMethod(task, "done", NULL);
+    int is_done = finished == NULL ? -1 : PyObject_IsTrue(finished);
+    Py_XDECREF(finished);
+    if (is_done > 0) {
+        result = PyObject_CallMethodNoArgs(task, state->str_result);
+    }
+    else if (is_done == 0) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Event loop stopped before Future completed.");
+    }
+done:
+    Py_DECREF(task);
+    return result;
+}

@@ -1,0 +1,884 @@
+/* The Loop type's Python face: parse, docstring, call down. No logic lives here; it is
+ * in core/loop.c (scheduling), core/turn.c (running) and io/ (descriptors). The methods
+ * on sockets are in io/sockops.c. cloop/loop.py subclasses this type and adds what runs
+ * once per loop, connection or process. */
+
+#include "core/handle.h"
+#include "core/loop.h"
+#include "core/task.h"
+#include "io/fdwatch.h"
+#include "py/args.h"
+#include "py/err.h"
+
+#define LOOP(op) ((Loop *)(op))
+
+/* -- scheduling --------------------------------------------------------------------- */
+
+/* The context given, or NULL for the current one. */
+static PyObject *
+given(PyObject *value)
+{
+    return value == Py_None ? NULL : value;
+}
+
+PyDoc_STRVAR(Loop_call_soon_doc,
+             "call_soon($self, callback, *args, context=None)\n--\n\n"
+             "Run callback(*args) in the next turn of the loop, in context or a copy of\n"
+             "the current one; return a Handle. Callbacks run in the order in which they\n"
+             "were registered. Raises RuntimeError when the loop is closed. From the\n"
+             "loop's thread only. See the asyncio documentation, section \"Scheduling\n"
+             "callbacks\".");
+
+static PyObject *
+Loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
+{
+    static const char *const names[] = {"callback", "context", NULL};
+    static const ArgSpec spec = {"Loop.call_soon", names, 1, 1, true, false};
+    PyObject *values[2];
+    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
+        return NULL;
+    }
+    return loop_schedule(LOOP(self), values[0], args + 1, nargs > 1 ? nargs - 1 : 0,
+                         given(values[1]));
+}
+
+PyDoc_STRVAR(
+    Loop_call_soon_threadsafe_doc,
+    "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
+    "As call_soon(), from any thread: wakes the loop when it sleeps. Raises\n"
+    "RuntimeError when the loop is closed. See the asyncio documentation, section\n"
+    "\"Scheduling callbacks\".");
+
+static PyObject *
+Loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                          PyObject *kwnames)
+{
+    static const char *const names[] = {"callback", "context", NULL};
+    static const ArgSpec spec = {"Loop.call_soon_threadsafe", names, 1, 1, true, false};
+    PyObject *values[2];
+    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
+        return NULL;
+    }
+    return loop_schedule_threadsafe(LOOP(self), values[0], args + 1,
+                                    nargs > 1 ? nargs - 1 : 0, given(values[1]));
+}
+
+/* call_at through the method that the user has overridden. */
+static PyObject *
+loop_call_at_overridden(PyObject *self, PyObject *when, PyObject *callback,
+                        PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    PyObject *method = PyObject_GetAttr(self, LOOP(self)->state->str_call_at);
+    PyObject *all = method == NULL ? NULL : PyTuple_New(2 + nargs);
+    PyObject *keywords = all == NULL ? NULL : PyDict_New();
+    PyObject *result = NULL;
+    if (keywords != NULL) {
+        PyTuple_SET_ITEM(all, 0, Py_NewRef(when));
+        PyTuple_SET_ITEM(all, 1, Py_NewRef(callback));
+        for (Py_ssize_t i = 0; i < nargs; i++) {
+            PyTuple_SET_ITEM(all, 2 + i, Py_NewRef(args[i]));
+        }
+        if (PyDict_SetItem(keywords, LOOP(self)->state->str_context,
+                           context != NULL ? context : Py_None)
+            == 0) {
+            result = PyObject_Call(method, all, keywords);
+        }
+    }
+    Py_XDECREF(keywords);
+    Py_XDECREF(all);
+    Py_XDECREF(method);
+    return result;
+}
+
+/* call_later when the delay is no float or int, or time() or call_at() is the user's. */
+static PyObject *
+loop_call_later_generic(PyObject *self, PyObject *delay, PyObject *callback,
+                        PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    Loop *loop = LOOP(self);
+    PyObject *result = NULL;
+    PyObject *now = loop->overrides & CL_OVERRIDE_TIME
+                        ? PyObject_CallMethodNoArgs(self, loop->state->str_time)
+                        : PyFloat_FromDouble((double)loop_clock_ns() / 1e9);
+    PyObject *when = now == NULL ? NULL : PyNumber_Add(now, delay);
+    if (when != NULL) {
+        result = loop->overrides & CL_OVERRIDE_CALL_AT
+                     ? loop_call_at_overridden(self, when, callback, args, nargs, context)
+                     : loop_schedule_at(loop, when, callback, args, nargs, context);
+    }
+    Py_XDECREF(when);
+    Py_XDECREF(now);
+    return result;
+}
+
+PyDoc_STRVAR(
+    Loop_call_later_doc,
+    "call_later($self, delay, callback, *args, context=None)\n--\n\n"
+    "Run callback(*args) after delay seconds (int or float; not before); return a\n"
+    "TimerHandle. A delay of zero or less is due in the next turn. Raises RuntimeError\n"
+    "when the loop is closed. From the loop's thread only. See the asyncio\n"
+    "documentation, section \"Scheduling delayed callbacks\".");
+
+static PyObject *
+Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const char *const names[] = {"delay", "callback", "context", NULL};
+    static const ArgSpec spec = {"Loop.call_later", names, 2, 2, true, false};
+    PyObject *values[3];
+    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
+        return NULL;
+    }
+    PyObject *delay = values[0], *context = given(values[2]);
+    PyObject *const *rest = args + 2;
+    Py_ssize_t count = nargs > 2 ? nargs - 2 : 0;
+    if (CL_REFUSES_NO_DELAY && delay == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    if (CL_LIKELY(!(LOOP(self)->overrides & (CL_OVERRIDE_TIME | CL_OVERRIDE_CALL_AT)))) {
+        if (PyFloat_CheckExact(delay)) {
+            return loop_schedule_after(LOOP(self), PyFloat_AS_DOUBLE(delay), values[1],
+                                       rest, count, context);
+        }
+        if (PyLong_CheckExact(delay)) {
+            double seconds = PyLong_AsDouble(delay);
+            if (seconds == -1.0 && PyErr_Occurred()) {
+                return NULL;
+            }
+            return loop_schedule_after(LOOP(self), seconds, values[1], rest, count,
+                                       context);
+        }
+    }
+    return loop_call_later_generic(self, delay, values[1], rest, count, context);
+}
+
+PyDoc_STRVAR(
+    Loop_call_at_doc,
+    "call_at($self, when, callback, *args, context=None)\n--\n\n"
+    "Run callback(*args) at the time `when`, in seconds of loop.time() (not before);\n"
+    "return a TimerHandle. Raises RuntimeError when the loop is closed. From the loop's\n"
+    "thread only. See the asyncio documentation, section \"Scheduling delayed\n"
+    "callbacks\".");
+
+static PyObject *
+Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    static const char *const names[] = {"when", "callback", "context", NULL};
+    static const ArgSpec spec = {"Loop.call_at", names, 2, 2, true, false};
+    PyObject *values[3];
+    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
+        return NULL;
+    }
+    if (CL_REFUSES_NO_DELAY && values[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    return loop_schedule_at(LOOP(self), values[0], values[1], args + 2,
+                            nargs > 2 ? nargs - 2 : 0, given(values[2]));
+}
+
+PyDoc_STRVAR(Loop_time_doc,
+             "time($self, /)\n--\n\n"
+             "The loop's clock in seconds: time.monotonic(). Any thread. See the asyncio\n"
+             "documentation, section \"Scheduling delayed callbacks\".");
+
+static PyObject *
+Loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble((double)loop_clock_ns() / 1e9);
+}
+
+PyDoc_STRVAR(Loop_add_callback_doc,
+             "_add_callback($self, handle, /)\n--\n\n"
+             "Put a Handle of cloop on the ready ring, unless it is cancelled; wake the\n"
+             "loop when it sleeps. For signal handlers.");
+
+static PyObject *
+Loop_add_callback(PyObject *self, PyObject *handle)
+{
+    State *state = LOOP(self)->state;
+    if (!Py_IS_TYPE(handle, state->HandleType)) {
+        PyErr_Format(PyExc_TypeError, "a cloop.Handle was expected, got %R", handle);
+        return NULL;
+    }
+    if (!HANDLE(handle)->cancelled
+        && (loop_push_handle(LOOP(self), handle) < 0 || loop_wake(LOOP(self)) < 0)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- running ------------------------------------------------------------------------ */
+
+PyDoc_STRVAR(Loop_run_forever_doc,
+             "run_forever($self, /)\n--\n\n"
+             "Run the loop until stop() is called. Raises RuntimeError when it is closed\n"
+             "or a loop runs in this thread already. See the asyncio documentation,\n"
+             "section \"Running and stopping the loop\".");
+
+static PyObject *
+Loop_run_forever(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_run_forever(LOOP(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(
+    Loop_run_until_complete_doc,
+    "run_until_complete($self, future)\n--\n\n"
+    "Run until the future is done; return its result or raise its exception. A\n"
+    "coroutine is made a task first. Raises RuntimeError when the loop is closed, runs\n"
+    "already, or is stopped before the future is done. See the asyncio documentation,\n"
+    "section \"Running and stopping the loop\".");
+
+static PyObject *
+Loop_run_until_complete(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *kwnames)
+{
+    static const char *const names[] = {"future", NULL};
+    static const ArgSpec spec = {"Loop.run_until_complete", names, 1, 1, false, false};
+    PyObject *values[1];
+    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
+        return NULL;
+    }
+    return loop_run_until_complete(LOOP(self), values[0]);
+}
+
+PyDoc_STRVAR(Loop_stop_doc,
+             "stop($self, /)\n--\n\n"
+             "Leave run_forever() at the end of the current turn, or of the first one\n"
+             "when the loop does not run yet. From the loop's thread. See the asyncio\n"
+             "documentation, section \"Running and stopping the loop\".");
+
+static PyObject *
+Loop_stop(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    LOOP(self)->stopping = true;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(Loop_close_doc,
+             "close($self, /)\n--\n\n"
+             "Close the loop; what is still scheduled is dropped. Nothing happens when it\n"
+             "is closed already. Raises RuntimeError when it runs. See the asyncio\n"
+             "documentation, section \"Running and stopping the loop\".");
+
+static PyObject *
+Loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_close(LOOP(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(Loop_is_running_doc,
+             "is_running($self, /)\n--\n\n"
+             "True while the loop runs. Any thread. See the asyncio documentation,\n"
+             "section \"Running and stopping the loop\".");
+
+static PyObject *
+Loop_is_running(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(LOOP(self)->running);
+}
+
+PyDoc_STRVAR(Loop_is_closed_doc,
+             "is_closed($self, /)\n--\n\n"
+             "True once the loop is closed. Any thread. See the asyncio documentation,\n"
+             "section \"Running and stopping the loop\".");
+
+static PyObject *
+Loop_is_closed(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(LOOP(self)->closed);
+}
+
+PyDoc_STRVAR(Loop_check_closed_doc, "_check_closed($self, /)\n--\n\n"
+                                    "Raise RuntimeError when the loop is closed.");
+
+static PyObject *
+Loop_check_closed(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_check_closed(LOOP(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(Loop_check_running_doc,
+             "_check_running($self, /)\n--\n\n"
+             "Raise RuntimeError when this loop, or another in this thread, runs.");
+
+static PyObject *
+Loop_check_running(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_check_running(LOOP(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(Loop_check_callback_doc,
+             "_check_callback($self, callback, method)\n--\n\n"
+             "Raise TypeError when callback is a coroutine (function) or not callable.");
+
+static PyObject *
+Loop_check_callback(PyObject *self, PyObject *args)
+{
+    PyObject *callback;
+    const char *method;
+    if (!PyArg_ParseTuple(args, "Os:_check_callback", &callback, &method)
+        || loop_check_callback(LOOP(self)->state, callback, method) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(Loop_timer_handle_cancelled_doc,
+             "_timer_handle_cancelled($self, handle, /)\n--\n\n"
+             "What asyncio.TimerHandle calls; cloop's own timers need it not.");
+
+static PyObject *
+Loop_timer_handle_cancelled(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(handle))
+{
+    Py_RETURN_NONE;
+}
+
+/* -- futures and tasks -------------------------------------------------------------- */
+
+PyDoc_STRVAR(Loop_create_future_doc,
+             "create_future($self, /)\n--\n\n"
+             "A new cloop.Future of this loop. See the asyncio documentation, section\n"
+             "\"Creating Futures and Tasks\".");
+
+static PyObject *
+Loop_create_future(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return future_new(LOOP(self));
+}
+
+PyDoc_STRVAR(
+    Loop_create_task_doc, CL_CREATE_TASK_SIGNATURE
+    "\n--\n\n"
+    "Schedule the coroutine coro and return its Task (or what the task factory makes\n"
+    "of it). Raises RuntimeError when the loop is closed, TypeError when coro is no\n"
+    "coroutine. From the loop's thread. See the asyncio documentation, section\n"
+    "\"Creating Futures and Tasks\".");
+
+/* True when the keywords are only those that task_new takes. */
+static bool
+create_task_is_plain(State *state, PyObject *kwnames, PyObject *const *values,
+                     PyObject **name, PyObject **context, PyObject **eager_start)
+{
+    Py_ssize_t count = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i);
+        if (key == state->str_name) {
+            *name = values[i];
+        }
+        else if (CL_PY311 && key == state->str_context) {
+            *context = values[i];
+        }
+        else if (CL_PY314 && key == state->str_eager_start) {
+            *eager_start = values[i];
+        }
+        else {
+            return false;
+        }
+    }
+    return true;
+}
+
+static PyObject *
+Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    Loop *loop = LOOP(self);
+    PyObject *name = Py_None, *context = Py_None, *eager_start = Py_False;
+    if (CL_LIKELY(nargs == 1 && loop->task_factory == NULL
+                  && create_task_is_plain(loop->state, kwnames, args + nargs, &name,
+                                          &context, &eager_start))) {
+        int eager = eager_start == Py_False ? 0 : PyObject_IsTrue(eager_start);
+        if (eager < 0 || loop_check_closed(loop) < 0) {
+            return NULL;
+        }
+        return task_new(loop, args[0], given(name), given(context), eager);
+    }
+    /* A factory gets exactly the arguments that the running Python gives it, and wrong
+     * arguments its errors: by asyncio's own function. */
+    PyObject *stack[CL_ARGS_MAX + 1];
+    Py_ssize_t total = nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
+    if (total > CL_ARGS_MAX) {
+        PyErr_SetString(PyExc_TypeError, "create_task() takes too many arguments");
+        return NULL;
+    }
+    stack[0] = self;
+    for (Py_ssize_t i = 0; i < total; i++) {
+        stack[i + 1] = args[i];
+    }
+    return PyObject_Vectorcall(loop->state->base_create_task, stack, nargs + 1, kwnames);
+}
+
+PyDoc_STRVAR(Loop_set_task_factory_doc,
+             "set_task_factory($self, factory)\n--\n\n"
+             "Set the callable (loop, coro, **kwargs) that create_task() uses, or None.\n"
+             "Raises TypeError for anything else. See the asyncio documentation, section\n"
+             "\"Creating Futures and Tasks\".");
+
+static PyObject *
+Loop_set_task_factory(PyObject *self, PyObject *factory)
+{
+    if (factory != Py_None && !PyCallable_Check(factory)) {
+        PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
+        return NULL;
+    }
+    Py_XSETREF(LOOP(self)->task_factory, Py_XNewRef(given(factory)));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(Loop_get_task_factory_doc,
+             "get_task_factory($self, /)\n--\n\n"
+             "The task factory, or None. See the asyncio documentation, section\n"
+             "\"Creating Futures and Tasks\".");
+
+static PyObject *
+Loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *factory = LOOP(self)->task_factory;
+    return Py_NewRef(factory != NULL ? factory : Py_None);
+}
+
+/* -- errors and debug mode ---------------------------------------------------------- */
+
+PyDoc_STRVAR(Loop_set_exception_handler_doc,
+             "set_exception_handler($self, handler)\n--\n\n"
+             "Set the callable (loop, context) that gets what no one caught, or None for\n"
+             "the default one. Raises TypeError for anything else. See the asyncio\n"
+             "documentation, section \"Error Handling API\".");
+
+static PyObject *
+Loop_set_exception_handler(PyObject *self, PyObject *handler)
+{
+    if (handler != Py_None && !PyCallable_Check(handler)) {
+        PyErr_Format(PyExc_TypeError,
+                     "A callable object or None is expected, got %R", handler);
+        return NULL;
+    }
+    Py_XSETREF(LOOP(self)->exception_handler, Py_XNewRef(given(handler)));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(Loop_get_exception_handler_doc,
+             "get_exception_handler($self, /)\n--\n\n"
+             "The exception handler, or None when the default one is in use. See the\n"
+             "asyncio documentation, section \"Error Handling API\".");
+
+static PyObject *
+Loop_get_exception_handler(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *handler = LOOP(self)->exception_handler;
+    return Py_NewRef(handler != NULL ? handler : Py_None);
+}
+
+PyDoc_STRVAR(Loop_get_debug_doc,
+             "get_debug($self, /)\n--\n\n"
+             "True in debug mode. Any thread. See the asyncio documentation, section\n"
+             "\"Enabling debug mode\".");
+
+static PyObject *
+Loop_get_debug(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(LOOP(self)->guard & CL_GUARD_DEBUG);
+}
+
+PyDoc_STRVAR(Loop_set_debug_doc,
+             "set_debug($self, enabled)\n--\n\n"
+             "Turn debug mode on or off. See the asyncio documentation, section\n"
+             "\"Enabling debug mode\".");
+
+static PyObject *
+Loop_set_debug(PyObject *self, PyObject *enabled)
+{
+    Loop *loop = LOOP(self);
+    int truth = PyObject_IsTrue(enabled);
+    if (truth < 0) {
+        return NULL;
+    }
+    loop->guard = truth ? loop->guard | CL_GUARD_DEBUG : loop->guard & ~CL_GUARD_DEBUG;
+    if (loop->running && loop->thread_id == PyThread_get_thread_ident()
+        && loop_track_origins(loop, truth) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- descriptors -------------------------------------------------------------------- */
+
+PyDoc_STRVAR(Loop_add_reader_doc,
+             "add_reader($self, fd, callback, *args)\n--\n\n"
+             "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
+             "is readable, in place of the former reader. Raises RuntimeError when a\n"
+             "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
+             "section \"Watching file descriptors\".");
+
+PyDoc_STRVAR(Loop_add_writer_doc,
+             "add_writer($self, fd, callback, *args)\n--\n\n"
+             "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
+             "is writable, in place of the former writer. Raises RuntimeError when a\n"
+             "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
+             "section \"Watching file descriptors\".");
+
+static PyObject *
+loop_add_watch(PyObject *self, unsigned direction, const ArgSpec *spec,
+               PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *values[2];
+    if (args_parse(spec, args, nargs, kwnames, values) < 0) {
+        return NULL;
+    }
+    return fdwatch_add(LOOP(self), direction, values[0], values[1], args + 2,
+                       nargs > 2 ? nargs - 2 : 0);
+}
+
+static const char *const watch_names[] = {"fd", "callback", NULL};
+
+static PyObject *
+Loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const ArgSpec spec = {"Loop.add_reader", watch_names, 2, 2, true, false};
+    return loop_add_watch(self, CL_READABLE, &spec, args, nargs, kwnames);
+}
+
+static PyObject *
+Loop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const ArgSpec spec = {"Loop.add_writer", watch_names, 2, 2, true, false};
+    return loop_add_watch(self, CL_WRITABLE, &spec, args, nargs, kwnames);
+}
+
+PyDoc_STRVAR(Loop_remove_reader_doc,
+             "remove_reader($self, fd)\n--\n\n"
+             "Stop watching fd for reading; True when it was watched. From the loop's\n"
+             "thread. See the asyncio documentation, section \"Watching file\n"
+             "descriptors\".");
+
+static PyObject *
+Loop_remove_reader(PyObject *self, PyObject *fd)
+{
+    return fdwatch_remove(LOOP(self), CL_READABLE, fd);
+}
+
+PyDoc_STRVAR(Loop_remove_writer_doc,
+             "remove_writer($self, fd)\n--\n\n"
+             "Stop watching fd for writing; True when it was watched. From the loop's\n"
+             "thread. See the asyncio documentation, section \"Watching file\n"
+             "descriptors\".");
+
+static PyObject *
+Loop_remove_writer(PyObject *self, PyObject *fd)
+{
+    return fdwatch_remove(LOOP(self), CL_WRITABLE, fd);
+}
+
+/* -- attributes --------------------------------------------------------------------- */
+
+static PyObject *
+Loop_get_ready(PyObject *self, void *Py_UNUSED(closure))
+{
+    return loop_list_ready(LOOP(self));
+}
+
+static PyObject *
+Loop_get_scheduled(PyObject *self, void *Py_UNUSED(closure))
+{
+    return loop_list_scheduled(LOOP(self));
+}
+
+static PyObject *
+Loop_get_thread_id(PyObject *self, void *Py_UNUSED(closure))
+{
+    unsigned long id = LOOP(self)->thread_id;
+    return id != 0 ? PyLong_FromUnsignedLong(id) : Py_NewRef(Py_None);
+}
+
+static PyObject *
+Loop_get_flag(PyObject *self, void *offset)
+{
+    return PyBool_FromLong(*(bool *)((char *)self + (size_t)offset));
+}
+
+static PyObject *
+Loop_get_debug_attribute(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Loop_get_debug(self, NULL);
+}
+
+static PyObject *
+Loop_get_clock_resolution(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    return PyFloat_FromDouble(1e-9);
+}
+
+static PyObject *
+Loop_get_task_factory_attribute(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Loop_get_task_factory(self, NULL);
+}
+
+static PyObject *
+Loop_get_exception_handler_attribute(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Loop_get_exception_handler(self, NULL);
+}
+
+/* -- the user's own methods --------------------------------------------------------- */
+
+/* Which methods, when overridden, the loop must call by name; see loop.h. */
+static const struct {
+    const char *name;
+    unsigned flag;
+} overridable[] = {
+    {"call_soon", CL_OVERRIDE_CALL_SOON},
+    {"call_at", CL_OVERRIDE_CALL_AT},
+    {"time", CL_OVERRIDE_TIME},
+};
+
+static void
+loop_set_overrides(Loop *loop, unsigned overrides)
+{
+    loop->overrides = overrides;
+    loop->guard = overrides & CL_OVERRIDE_CALL_SOON ? loop->guard | CL_GUARD_CALL_SOON
+                                                    : loop->guard & ~CL_GUARD_CALL_SOON;
+}
+
+/* What the class of self overrides, as CL_OVERRIDE_*; -1 with an exception. */
+static int
+loop_find_overrides(PyObject *self, State *state)
+{
+    unsigned overrides = 0;
+    for (size_t i = 0; i < CL_COUNT_OF(overridable); i++) {
+        const char *name = overridable[i].name;
+        PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
+        PyObject *ours =
+            own == NULL ? NULL
+                        : PyObject_GetAttrString((PyObject *)state->LoopType, name);
+        if (ours == NULL) {
+            Py_XDECREF(own);
+            return -1;
+        }
+        if (own != ours) {
+            overrides |= overridable[i].flag;
+        }
+        Py_DECREF(ours);
+        Py_DECREF(own);
+    }
+    return (int)overrides;
+}
+
+static int
+Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    if (PyObject_GenericSetAttr(self, name, value) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < CL_COUNT_OF(overridable); i++) {
+        if (!PyUnicode_Check(name)
+            || PyUnicode_CompareWithASCIIString(name, overridable[i].name) != 0) {
+            continue;
+        }
+        unsigned overrides = LOOP(self)->overrides | overridable[i].flag;
+        if (value == NULL) {
+            int by_class = loop_find_overrides(self, LOOP(self)->state);
+            if (by_class < 0) {
+                return -1;
+            }
+            if (!(by_class & overridable[i].flag)) {
+                overrides &= ~overridable[i].flag;
+            }
+        }
+        loop_set_overrides(LOOP(self), overrides);
+    }
+    return 0;
+}
+
+/* -- life --------------------------------------------------------------------------- */
+
+static PyObject *
+Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    State *state = state_of_type(type);
+    if (state == NULL) {
+        return NULL;
+    }
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    Loop *loop = LOOP(self);
+    if (loop_init(loop, state) < 0) {
+        loop->state = NULL;
+        goto failed;
+    }
+    int overrides = loop_find_overrides(self, state);
+    if (overrides < 0) {
+        goto failed;
+    }
+    loop_set_overrides(loop, (unsigned)overrides);
+    PyObject *debug = PyObject_CallNoArgs(state->is_debug_mode);
+    int truth = debug == NULL ? -1 : PyObject_IsTrue(debug);
+    Py_XDECREF(debug);
+    if (truth < 0) {
+        goto failed;
+    }
+    if (truth) {
+        loop->guard |= CL_GUARD_DEBUG;
+    }
+    return self;
+failed:
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int
+Loop_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) != 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0)) {
+        PyErr_Format(PyExc_TypeError, "%.200s() takes no arguments",
+                     Py_TYPE(self)->tp_name);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+Loop_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    CL_VISIT_TYPE(self);
+    return LOOP(self)->state == NULL ? 0 : loop_traverse(LOOP(self), visit, arg);
+}
+
+static int
+Loop_clear(PyObject *self)
+{
+    if (LOOP(self)->state != NULL) {
+        loop_clear(LOOP(self));
+    }
+    return 0;
+}
+
+static void
+Loop_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (LOOP(self)->state != NULL) {
+        loop_finish(LOOP(self));
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+Loop_repr(PyObject *self)
+{
+    PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "__name__");
+    if (name == NULL) {
+        return NULL;
+    }
+    Loop *loop = LOOP(self);
+    PyObject *text = PyUnicode_FromFormat(
+        "<%U running=%s closed=%s debug=%s>", name, loop->running ? "True" : "False",
+        loop->closed ? "True" : "False",
+        loop->guard & CL_GUARD_DEBUG ? "True" : "False");
+    Py_DECREF(name);
+    return text;
+}
+
+#define FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
+static PyMethodDef Loop_methods[] = {
+    {"call_soon", FASTCALL(Loop_call_soon), Loop_call_soon_doc},
+    {"call_soon_threadsafe", FASTCALL(Loop_call_soon_threadsafe),
+     Loop_call_soon_threadsafe_doc},
+    {"call_later", FASTCALL(Loop_call_later), Loop_call_later_doc},
+    {"call_at", FASTCALL(Loop_call_at), Loop_call_at_doc},
+    {"time", Loop_time, METH_NOARGS, Loop_time_doc},
+    {"_add_callback", Loop_add_callback, METH_O, Loop_add_callback_doc},
+    {"run_forever", Loop_run_forever, METH_NOARGS, Loop_run_forever_doc},
+    {"run_until_complete", FASTCALL(Loop_run_until_complete),
+     Loop_run_until_complete_doc},
+    {"stop", Loop_stop, METH_NOARGS, Loop_stop_doc},
+    {"close", Loop_close, METH_NOARGS, Loop_close_doc},
+    {"is_running", Loop_is_running, METH_NOARGS, Loop_is_running_doc},
+    {"is_closed", Loop_is_closed, METH_NOARGS, Loop_is_closed_doc},
+    {"_check_closed", Loop_check_closed, METH_NOARGS, Loop_check_closed_doc},
+    {"_check_running", Loop_check_running, METH_NOARGS, Loop_check_running_doc},
+    {"_check_callback", Loop_check_callback, METH_VARARGS, Loop_check_callback_doc},
+    {"_timer_handle_cancelled", Loop_timer_handle_cancelled, METH_O,
+     Loop_timer_handle_cancelled_doc},
+    {"create_future", Loop_create_future, METH_NOARGS, Loop_create_future_doc},
+    {"create_task", FASTCALL(Loop_create_task), Loop_create_task_doc},
+    {"set_task_factory", Loop_set_task_factory, METH_O, Loop_set_task_factory_doc},
+    {"get_task_factory", Loop_get_task_factory, METH_NOARGS, Loop_get_task_factory_doc},
+    {"set_exception_handler", Loop_set_exception_handler, METH_O,
+     Loop_set_exception_handler_doc},
+    {"get_exception_handler", Loop_get_exception_handler, METH_NOARGS,
+     Loop_get_exception_handler_doc},
+    {"get_debug", Loop_get_debug, METH_NOARGS, Loop_get_debug_doc},
+    {"set_debug", Loop_set_debug, METH_O, Loop_set_debug_doc},
+    {"add_reader", FASTCALL(Loop_add_reader), Loop_add_reader_doc},
+    {"add_writer", FASTCALL(Loop_add_writer), Loop_add_writer_doc},
+    {"remove_reader", Loop_remove_reader, METH_O, Loop_remove_reader_doc},
+    {"remove_writer", Loop_remove_writer, METH_O, Loop_remove_writer_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef Loop_members[] = {
+    {"slow_callback_duration", T_DOUBLE, offsetof(Loop, slow_callback_duration), 0,
+     "Seconds from which debug mode logs a callback as slow."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef Loop_getset[] = {
+    {"_ready", Loop_get_ready, NULL, "The Handles that run next, as a tuple.", NULL},
+    {"_scheduled", Loop_get_scheduled, NULL, "The TimerHandles, as a tuple.", NULL},
+    {"_thread_id", Loop_get_thread_id, NULL, "The running thread's id or None.", NULL},
+    {"_closed", Loop_get_flag, NULL, NULL, (void *)offsetof(Loop, closed)},
+    {"_stopping", Loop_get_flag, NULL, NULL, (void *)offsetof(Loop, stopping)},
+    {"_debug", Loop_get_debug_attribute, NULL, NULL, NULL},
+    {"_clock_resolution", Loop_get_clock_resolution, NULL, NULL, NULL},
+    {"_task_factory", Loop_get_task_factory_attribute, NULL, NULL, NULL},
+    {"_exception_handler", Loop_get_exception_handler_attribute, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(Loop_doc, "The C part of cloop.Loop, which see.");
+
+static PyType_Slot Loop_slots[] = {
+    {Py_tp_doc, (void *)Loop_doc},
+    {Py_tp_new, Loop_new},
+    {Py_tp_init, Loop_init},
+    {Py_tp_dealloc, Loop_dealloc},
+    {Py_tp_traverse, Loop_traverse},
+    {Py_tp_clear, Loop_clear},
+    {Py_tp_repr, Loop_repr},
+    {Py_tp_setattro, Loop_setattro},
+    {Py_tp_methods, Loop_methods},
+    {Py_tp_members, Loop_members},
+    {Py_tp_getset, Loop_getset},
+    {0, NULL},
+};
+
+PyType_Spec loop_spec = {
+    .name = "cloop._cloop.Loop",
+    .basicsize = sizeof(Loop),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = Loop_slots,
+};
