@@ -15,6 +15,22 @@
 
 /* -- making -------------------------------------------------------------------------- */
 
+/* New ref: an attribute, or "Class.attribute" of the module. */
+static PyObject *
+get_path(PyObject *module, const char *path)
+{
+    const char *dot = strchr(path, '.');
+    if (dot == NULL) {
+        return PyObject_GetAttrString(module, path);
+    }
+    PyObject *name = PyUnicode_FromStringAndSize(path, dot - path);
+    PyObject *owner = name == NULL ? NULL : PyObject_GetAttr(module, name);
+    PyObject *found = owner == NULL ? NULL : PyObject_GetAttrString(owner, dot + 1);
+    Py_XDECREF(owner);
+    Py_XDECREF(name);
+    return found;
+}
+
 /* *slot: New ref, or NULL when it is not there and not required. 0 or -1. */
 static int
 import_object(const char *module_name, const char *name, int required, PyObject **slot)
@@ -23,7 +39,7 @@ import_object(const char *module_name, const char *name, int required, PyObject 
     if (module == NULL) {
         return -1;
     }
-    *slot = PyObject_GetAttrString(module, name);
+    *slot = get_path(module, name);
     Py_DECREF(module);
     if (*slot != NULL) {
         return 0;
@@ -107,6 +123,11 @@ state_init(State *state)
     if (state->empty_tuple == NULL) {
         return -1;
     }
+    state->names_loop = PyTuple_Pack(1, state->str_loop);
+    state->names_context = PyTuple_Pack(1, state->str_context);
+    if (state->names_loop == NULL || state->names_context == NULL) {
+        return -1;
+    }
     state->next_task_name = 1;
     if (check_base(state->asyncio_Future, CL_FUTURE_BASE) < 0
         || check_base(state->asyncio_Task, CL_FUTURE_BASE) < 0
@@ -128,6 +149,8 @@ state_traverse(State *state, visitproc visit, void *arg)
 #undef CL_MEMBER
     /* The names are strings: they refer to nothing. */
     Py_VISIT(state->empty_tuple);
+    Py_VISIT(state->names_loop);
+    Py_VISIT(state->names_context);
     Py_VISIT(state->task_registry);
     return 0;
 }
@@ -144,6 +167,8 @@ state_clear(State *state)
 #define CL_MEMBER(name, text) Py_CLEAR(state->name);
     CL_STATE_NAMES(CL_MEMBER)
 #undef CL_MEMBER
+    Py_CLEAR(state->names_loop);
+    Py_CLEAR(state->names_context);
     Py_CLEAR(state->empty_tuple);
     Py_CLEAR(state->task_registry);
 }
