@@ -1,0 +1,148 @@
+"""What every behaviour test stands on: the same test, on cloop and on stock asyncio.
+
+`impl` is the implementation under test, `loop` a fresh loop of it, `new_loop` makes
+further ones. Whatever they make is closed after the test, and the descriptors that were
+open before must be the ones that are open then.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+
+import pytest
+
+
+class Impl:
+    """One implementation: its classes under the names that cloop gives them."""
+
+    name = None
+    is_cloop = False
+
+    def __repr__(self):
+        return f"<impl {self.name}>"
+
+
+class Stock(Impl):
+    name = "stock"
+    Loop = asyncio.SelectorEventLoop
+    Future = asyncio.Future
+    Task = asyncio.Task
+    Handle = asyncio.Handle
+    TimerHandle = asyncio.TimerHandle
+    run = staticmethod(asyncio.run)
+
+    @staticmethod
+    def new_event_loop():
+        return asyncio.SelectorEventLoop()
+
+
+class Cloop(Impl):
+    name = "cloop"
+    is_cloop = True
+
+    def __init__(self):
+        import cloop
+
+        self.Loop = cloop.Loop
+        self.Future = cloop.Future
+        self.Task = cloop.Task
+        self.Handle = cloop.Handle
+        self.TimerHandle = cloop.TimerHandle
+        self.run = cloop.run
+        self.new_event_loop = cloop.new_event_loop
+
+
+@pytest.fixture(params=["cloop", "stock"])
+def impl(request):
+    """The implementation under test; every test that asks for it runs on both."""
+    return Cloop() if request.param == "cloop" else Stock()
+
+
+@pytest.fixture
+def loop_factory(impl):
+    """A callable that makes a loop which the test closes itself."""
+    return impl.new_event_loop
+
+
+@pytest.fixture
+def new_loop(impl, no_fd_leak):
+    """Makes loops, as many as are called for; they are closed after the test."""
+    loops = []
+
+    def make(**options):
+        loop = impl.new_event_loop()
+        for name, value in options.items():
+            getattr(loop, "set_" + name)(value)
+        loops.append(loop)
+        return loop
+
+    yield make
+    for loop in loops:
+        close_loop(loop)
+
+
+@pytest.fixture
+def loop(new_loop):
+    """A fresh loop, current in the main thread, closed after the test."""
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    yield loop
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def reports(loop):
+    """What reaches the exception handler of `loop`: a list of contexts."""
+    contexts = []
+    loop.set_exception_handler(lambda loop, context: contexts.append(context))
+    return contexts
+
+
+def close_loop(loop):
+    if loop.is_closed():
+        return
+    executor = getattr(loop, "_default_executor", None)
+    loop.close()
+    if executor is not None:
+        executor.shutdown(wait=True)
+
+
+def open_fds():
+    """Descriptor -> what it is, of this process."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink("/proc/self/fd/" + name)
+        except OSError:
+            pass  # the descriptor of listdir itself
+    return found
+
+
+@pytest.fixture
+def no_fd_leak():
+    """Fails the test when it leaves more descriptors open than it found."""
+    if not os.path.isdir("/proc/self/fd"):
+        yield
+        return
+    before = open_fds()
+    yield
+    after = open_fds()
+    if len(after) > len(before):
+        gc.collect()
+        after = open_fds()
+    leaked = {fd: what for fd, what in after.items() if fd not in before}
+    assert len(after) <= len(before), f"descriptors left open: {leaked}"
+
+
+@pytest.fixture(autouse=True)
+def clean_asyncio():
+    """No test leaves a running loop, a policy or hooks behind for the next."""
+    hooks = sys.get_asyncgen_hooks()
+    yield
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    left = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(*hooks)
+    assert running is None, f"the test left {running!r} as the running loop"
+    assert left == hooks, f"the test left asyncgen hooks behind: {left}"
