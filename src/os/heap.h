@@ -52,17 +52,21 @@ void heap_free(Heap *heap); /* empty it first (heap_pop) */
 /* 0 or -ENOMEM. node is in no heap. */
 int heap_push(Heap *heap, HeapNode *node, int64_t when_ns);
 
-/* Marks node; amortised O(1). The heap no longer counts it as live. */
+/* Marks node; amortised O(1). The heap no longer counts it as live. May drop it and
+ * others before returning, so hold what node is part of. Nothing happens to a node that
+ * is in no heap or marked already. */
 void heap_cancel(Heap *heap, HeapNode *node);
 
-/* The earliest live deadline, or CL_NEVER_NS. Drops cancelled nodes at the top. */
+/* The earliest live deadline, or CL_NEVER_NS. Drops cancelled nodes at the top, or all
+ * when they have become more than half. */
 int64_t heap_next_ns(Heap *heap);
 
 /* Takes out the earliest node when its deadline is <= now_ns, else NULL. Cancelled
  * nodes met on the way are dropped. */
 HeapNode *heap_pop_due(Heap *heap, int64_t now_ns);
 
-/* Takes out any node, cancelled or not; NULL when empty. For closing and clearing. */
+/* Takes out any node, cancelled or not, without dropping it; NULL when empty. For
+ * closing and clearing. */
 HeapNode *heap_pop_any(Heap *heap);
 
 static inline size_t

@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#include "platform.h"
+
 typedef struct List {
     struct List *prev;
     struct List *next;

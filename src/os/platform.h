@@ -6,6 +6,12 @@
 #ifndef CL_OS_PLATFORM_H
 #define CL_OS_PLATFORM_H
 
+/* Before any system header: every .c of this floor includes one of ours first. (Python's
+ * own configuration defines the same.) */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,5 +36,14 @@
 
 #define CL_NS_PER_SECOND INT64_C(1000000000)
 #define CL_NEVER_NS INT64_MAX
+
+/* How often this process is a forked child of the one that loaded us, counted from the
+ * first platform_watch_forks(). What belongs to one process (a poller's set, a wake-up)
+ * keeps the number and is made anew when it differs. Counted by pthread_atfork: vfork,
+ * posix_spawn and clone do not count, and only exec may follow those. */
+extern uint32_t platform_forks;
+
+/* Begins counting; any number of calls, from any thread. */
+void platform_watch_forks(void);
 
 #endif

@@ -11,6 +11,9 @@
 
 #include "platform.h"
 
+#define CL_RING_FIRST 64  /* entries of the first array; a power of two */
+#define CL_RING_IDLE 1024 /* entries that an empty ring may keep; a power of two */
+
 typedef int (*RingRun)(void *owner, void *subject, void *arg);
 
 typedef struct RingEntry {
@@ -34,7 +37,8 @@ void ring_free(Ring *ring);
 /* Makes room for at least one more entry. 0 or -ENOMEM. */
 int ring_grow(Ring *ring);
 
-/* Gives back memory after a burst: shrinks to CL_RING_IDLE when empty and large. */
+/* Gives back memory after a burst: shrinks to CL_RING_IDLE when empty and larger. For
+ * the moment before a wait that blocks, so that a busy ring does not go up and down. */
 void ring_trim(Ring *ring);
 
 static inline int
