@@ -50,6 +50,15 @@
     X(current_tasks, "asyncio.tasks", "_current_tasks", 0)                             \
     X(all_tasks, "asyncio.tasks", "_all_tasks", 0)             /* to 3.11 */           \
     X(scheduled_tasks, "asyncio.tasks", "_scheduled_tasks", 0) /* 3.12 on */           \
+    X(ensure_resolved, "asyncio.base_events", "BaseEventLoop._ensure_resolved", 1)     \
+    X(check_ssl_socket, "asyncio.base_events", "_check_ssl_socket", 0)                 \
+    X(check_ssl_socket_38, "asyncio.selector_events", "_check_ssl_socket", 0)          \
+    X(SendfileNotAvailableError, "asyncio.exceptions", "SendfileNotAvailableError", 1) \
+    X(socket_socket, "socket", "socket", 1)                                            \
+    X(sock_fileno, "_socket", "socket.fileno", 1)                                      \
+    X(sock_family, "_socket", "socket.family", 1)                                      \
+    X(sock_type, "_socket", "socket.type", 1)                                          \
+    X(sock_proto, "_socket", "socket.proto", 1)                                        \
     X(logger, "asyncio.log", "logger", 1)                                              \
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks", 1)                              \
     X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)                              \
@@ -60,10 +69,11 @@
 
 /* Interned strings: X(member, text). Add freely, in order. */
 #define CL_STATE_NAMES(X)                                                              \
+    X(str_accept, "accept")                                                            \
     X(str_add_done_callback, "add_done_callback")                                      \
+    X(str_args, "args")                                                                \
     X(str_asyncgen_finalizer_hook, "_asyncgen_finalizer_hook")                         \
     X(str_asyncgen_firstiter_hook, "_asyncgen_firstiter_hook")                         \
-    X(str_args, "args")                                                                \
     X(str_asyncio_future_blocking, "_asyncio_future_blocking")                         \
     X(str_call_at, "call_at")                                                          \
     X(str_call_exception_handler, "call_exception_handler")                            \
@@ -71,32 +81,45 @@
     X(str_callback, "callback")                                                        \
     X(str_cancel, "cancel")                                                            \
     X(str_close, "close")                                                              \
+    X(str_connect, "connect")                                                          \
     X(str_context, "context")                                                          \
     X(str_coro, "coro")                                                                \
     X(str_create_task, "create_task")                                                  \
-    X(str_eager_start, "eager_start")                                                  \
     X(str_debug, "debug")                                                              \
+    X(str_eager_start, "eager_start")                                                  \
     X(str_exception, "exception")                                                      \
+    X(str_family, "family")                                                            \
+    X(str_fileno, "fileno")                                                            \
     X(str_future, "future")                                                            \
     X(str_get_debug, "get_debug")                                                      \
     X(str_get_loop, "get_loop")                                                        \
+    X(str_getsockopt, "getsockopt")                                                    \
+    X(str_gettimeout, "gettimeout")                                                    \
     X(str_handle, "handle")                                                            \
     X(str_is_running, "is_running")                                                    \
-    X(str_loop, "loop")                                                                \
     X(str_log_destroy_pending, "_log_destroy_pending")                                 \
+    X(str_loop, "loop")                                                                \
     X(str_message, "message")                                                          \
     X(str_msg, "msg")                                                                  \
     X(str_name, "name")                                                                \
+    X(str_proto, "proto")                                                              \
+    X(str_recv, "recv")                                                                \
+    X(str_recv_into, "recv_into")                                                      \
+    X(str_recvfrom, "recvfrom")                                                        \
+    X(str_recvfrom_into, "recvfrom_into")                                              \
     X(str_remove_done_callback, "remove_done_callback")                                \
     X(str_result, "result")                                                            \
-    X(str_self, "__self__")                                                            \
     X(str_run_forever, "run_forever")                                                  \
+    X(str_self, "__self__")                                                            \
     X(str_send, "send")                                                                \
+    X(str_sendto, "sendto")                                                            \
+    X(str_setblocking, "setblocking")                                                  \
     X(str_source_traceback, "source_traceback")                                        \
     X(str_task, "task")                                                                \
     X(str_throw, "throw")                                                              \
     X(str_time, "time")                                                                \
-    X(str_timer_handle_cancelled, "_timer_handle_cancelled")
+    X(str_timer_handle_cancelled, "_timer_handle_cancelled")                           \
+    X(str_type, "type")
 
 typedef struct State {
 #define CL_MEMBER(name) PyTypeObject *name;
@@ -113,6 +136,7 @@ typedef struct State {
     PyObject *names_context; /* ("context",): the kwnames of many calls */
     PyObject *task_registry; /* the WeakSet's own `data` set, or NULL (3.14 on) */
     uint64_t next_task_name;
+    int pysock_layout; /* CL_PYSOCK_*: pysock.h */
 } State;
 
 /* Fills in imports and names, checks the base types' sizes. 0 or -1. */
