@@ -50,10 +50,8 @@ name_equals(PyObject *key, const char *name)
 static int
 fail_multiple(const ArgSpec *spec, PyObject *key)
 {
-    PyErr_Format(PyExc_TypeError,
-                 "%s() got multiple values for argument '%U'",
-                 spec_shown_name(spec),
-                 key);
+    PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%U'",
+                 spec_shown_name(spec), key);
     return -1;
 }
 
@@ -77,8 +75,8 @@ suggest_name(const ArgSpec *spec, PyObject *key)
     }
     module = PyImport_ImportModule("_suggestions");
     if (module != NULL) {
-        suggestion = PyObject_CallMethod(
-            module, "_generate_suggestions", "(OO)", candidates, key);
+        suggestion = PyObject_CallMethod(module, "_generate_suggestions", "(OO)",
+                                         candidates, key);
     }
     if (suggestion == Py_None) {
         Py_CLEAR(suggestion);
@@ -98,15 +96,12 @@ fail_unexpected(const ArgSpec *spec, PyObject *key)
     if (suggestion != NULL) {
         PyErr_Format(PyExc_TypeError,
                      "%s() got an unexpected keyword argument '%U'. Did you mean '%S'?",
-                     function,
-                     key,
-                     suggestion);
+                     function, key, suggestion);
         Py_DECREF(suggestion);
-    } else {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() got an unexpected keyword argument '%U'",
-                     function,
-                     key);
+    }
+    else {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'",
+                     function, key);
     }
     return -1;
 }
@@ -125,26 +120,21 @@ fail_too_many(const ArgSpec *spec, Py_ssize_t nargs, PyObject *const *values)
     char takes[64];
     if (least < most) {
         PyOS_snprintf(takes, sizeof(takes), "from %d to %d", least, most);
-    } else {
+    }
+    else {
         PyOS_snprintf(takes, sizeof(takes), "%d", most);
     }
     char more[96] = "";
     if (keyword_only > 0) {
-        PyOS_snprintf(more,
-                      sizeof(more),
+        PyOS_snprintf(more, sizeof(more),
                       " positional argument%s (and %d keyword-only argument%s)",
-                      given != 1 ? "s" : "",
-                      keyword_only,
+                      given != 1 ? "s" : "", keyword_only,
                       keyword_only != 1 ? "s" : "");
     }
     PyErr_Format(PyExc_TypeError,
                  "%s() takes %s positional argument%s but %zd%s %s given",
-                 spec_shown_name(spec),
-                 takes,
-                 least < most || most != 1 ? "s" : "",
-                 given,
-                 more,
-                 given == 1 && keyword_only == 0 ? "was" : "were");
+                 spec_shown_name(spec), takes, least < most || most != 1 ? "s" : "",
+                 given, more, given == 1 && keyword_only == 0 ? "was" : "were");
     return -1;
 }
 
@@ -165,27 +155,19 @@ fail_missing(const ArgSpec *spec, const char *kind, int first, int end,
             continue;
         }
         seen++;
-        const char *before = seen == 1         ? ""
-                             : seen < missing  ? ", "
-                             : missing == 2    ? " and "
-                                               : ", and ";
-        int added = PyOS_snprintf(list + length,
-                                  sizeof(list) - length,
-                                  "%s'%s'",
-                                  before,
-                                  spec->names[i]);
+        const char *before = seen == 1        ? ""
+                             : seen < missing ? ", "
+                             : missing == 2   ? " and "
+                                              : ", and ";
+        int added = PyOS_snprintf(list + length, sizeof(list) - length, "%s'%s'",
+                                  before, spec->names[i]);
         if (added < 0 || (size_t)added >= sizeof(list) - length) {
             break;
         }
         length += (size_t)added;
     }
-    PyErr_Format(PyExc_TypeError,
-                 "%s() missing %d required %s argument%s: %s",
-                 spec_shown_name(spec),
-                 missing,
-                 kind,
-                 missing != 1 ? "s" : "",
-                 list);
+    PyErr_Format(PyExc_TypeError, "%s() missing %d required %s argument%s: %s",
+                 spec_shown_name(spec), missing, kind, missing != 1 ? "s" : "", list);
     return -1;
 }
 
@@ -195,8 +177,8 @@ static int
 store_keyword(const ArgSpec *spec, PyObject *key, PyObject *value, PyObject **values)
 {
     if (CL_UNLIKELY(!PyUnicode_Check(key))) {
-        PyErr_Format(
-            PyExc_TypeError, "%s() keywords must be strings", spec_shown_name(spec));
+        PyErr_Format(PyExc_TypeError, "%s() keywords must be strings",
+                     spec_shown_name(spec));
         return -1;
     }
     for (int i = 0; spec->names[i] != NULL; i++) {
@@ -230,8 +212,8 @@ check_values(const ArgSpec *spec, Py_ssize_t nargs, PyObject *const *values)
         int count = spec_count(spec);
         for (int i = spec->positional; i < count; i++) {
             if (CL_UNLIKELY(values[i] == NULL)) {
-                return fail_missing(
-                    spec, "keyword-only", spec->positional, count, values);
+                return fail_missing(spec, "keyword-only", spec->positional, count,
+                                    values);
             }
         }
     }

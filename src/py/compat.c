@@ -24,10 +24,12 @@ PyIter_Send(PyObject *iter, PyObject *arg, PyObject **result)
     PyObject *yielded;
     if (PyGen_CheckExact(iter) || PyCoro_CheckExact(iter)) {
         yielded = _PyGen_Send((PyGenObject *)iter, arg);
-    } else if (arg == Py_None && Py_TYPE(iter)->tp_iternext != NULL
-               && Py_TYPE(iter)->tp_iternext != &_PyObject_NextNotImplemented) {
+    }
+    else if (arg == Py_None && Py_TYPE(iter)->tp_iternext != NULL
+             && Py_TYPE(iter)->tp_iternext != &_PyObject_NextNotImplemented) {
         yielded = Py_TYPE(iter)->tp_iternext(iter);
-    } else {
+    }
+    else {
         yielded = PyObject_CallMethod(iter, "send", "(O)", arg);
     }
     return take_send_result(yielded, result);
@@ -64,8 +66,7 @@ PyErr_SetRaisedException(PyObject *exception)
         PyErr_Clear();
         return;
     }
-    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)),
-                  exception,
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), exception,
                   PyException_GetTraceback(exception));
 }
 #endif

@@ -49,8 +49,7 @@ import_object(const char *module_name, const char *name, int required, PyObject 
     }
     if (required) {
         PyErr_Format(PyExc_ImportError,
-                     "cloop needs %s.%s, which this Python does not have",
-                     module_name,
+                     "cloop needs %s.%s, which this Python does not have", module_name,
                      name);
         return -1;
     }
@@ -63,8 +62,8 @@ static int
 check_base(PyObject *base, Py_ssize_t limit)
 {
     if (!PyType_Check(base)) {
-        PyErr_Format(
-            PyExc_ImportError, "cloop needs a class as its base, not %R", base);
+        PyErr_Format(PyExc_ImportError, "cloop needs a class as its base, not %R",
+                     base);
         return -1;
     }
     Py_ssize_t size = ((PyTypeObject *)base)->tp_basicsize;
@@ -72,9 +71,7 @@ check_base(PyObject *base, Py_ssize_t limit)
         PyErr_Format(PyExc_ImportError,
                      "cloop cannot extend %R: its objects have %zd bytes in this "
                      "Python, and this build of cloop leaves room for %zd",
-                     base,
-                     size,
-                     limit);
+                     base, size, limit);
         return -1;
     }
     return 0;
@@ -181,8 +178,9 @@ static PyObject *
 module_of_type(PyTypeObject *type)
 {
     /* tp_dict rather than an attribute: neither metaclass nor base is asked. */
-    PyObject *module =
-        type->tp_dict != NULL ? PyDict_GetItemString(type->tp_dict, CL_MODULE_KEY) : NULL;
+    PyObject *module = type->tp_dict != NULL
+                           ? PyDict_GetItemString(type->tp_dict, CL_MODULE_KEY)
+                           : NULL;
     return module != NULL && PyModule_Check(module)
                    && PyModule_GetDef(module) == &cloop_module_def
                ? module
@@ -242,7 +240,8 @@ make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
         PyObject *dict = ((PyTypeObject *)type)->tp_dict;
         if (PyDict_SetItemString(dict, CL_MODULE_KEY, module) < 0) {
             Py_CLEAR(type);
-        } else {
+        }
+        else {
             PyType_Modified((PyTypeObject *)type);
         }
     }
