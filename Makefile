@@ -27,7 +27,7 @@ test: build
 	$(PY) -m pytest $(T)
 
 test-c:
-	$(PY) -m pytest tests/test_c.py
+	$(PY) -m pytest tests/test_os.py
 
 # The tests that start sanitizers of their own, or measure time or memory, are left out.
 sanitize:
