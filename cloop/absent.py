@@ -1,0 +1,39 @@
+"""What an asyncio loop has and cloop has not yet: each of these methods raises
+NotImplementedError with a sentence that says so. A method leaves the list when a
+mixin or the C loop brings it; an empty list removes this file.
+"""
+
+_NAMES = (
+    "create_connection",
+    "create_server",
+    "create_unix_connection",
+    "create_unix_server",
+    "create_datagram_endpoint",
+    "connect_accepted_socket",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "subprocess_exec",
+    "subprocess_shell",
+    "sendfile",
+    "sock_sendfile",
+    "start_tls",
+)
+
+
+def _absent(name):
+    async def method(self, *args, **kwargs):
+        raise NotImplementedError(f"cloop has no {name} yet")
+
+    method.__name__ = name
+    method.__qualname__ = f"Loop.{name}"
+    return method
+
+
+class Absent:
+    """Stands behind every other base of the Loop but the abstract one."""
+
+    __slots__ = ()
+
+
+for _name in _NAMES:
+    setattr(Absent, _name, _absent(_name))
