@@ -1,15 +1,16 @@
 """cloop: an asyncio event loop written in C.
 
-    cloop.run(main())                                      one coroutine
-    asyncio.Runner(loop_factory=cloop.new_event_loop)      3.11 on
-    cloop.install()                                        the whole process
-    asyncio.set_event_loop_policy(cloop.EventLoopPolicy()) the same, by policy
-    python -m cloop program.py                             an unchanged program
+cloop.run(main())                                      one coroutine
+asyncio.Runner(loop_factory=cloop.new_event_loop)      3.11 on
+cloop.install()                                        the whole process
+asyncio.set_event_loop_policy(cloop.EventLoopPolicy()) the same, by policy
+python -m cloop program.py                             an unchanged program
 """
+
 from asyncio import unix_events
 
 from ._cloop import Future, Handle, Task, TimerHandle
-from ._version import __version__
+from ._version import __version__ as __version__
 from .loop import Loop, new_event_loop
 from .run import install, run
 
@@ -32,6 +33,7 @@ if not hasattr(unix_events, "_UnixDefaultEventLoopPolicy"):  # 3.16 on
 def __getattr__(name):
     if name == "legacy":
         from importlib import import_module
+
         return import_module(".legacy", __name__)
     if name == "EventLoopPolicy":
         try:
@@ -39,7 +41,8 @@ def __getattr__(name):
         except ImportError as exc:
             raise AttributeError(
                 f"{exc}: use cloop.run(), cloop.install() or "
-                "asyncio.Runner(loop_factory=cloop.new_event_loop)") from None
+                "asyncio.Runner(loop_factory=cloop.new_event_loop)"
+            ) from None
         globals()[name] = EventLoopPolicy
         return EventLoopPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

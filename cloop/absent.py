@@ -29,11 +29,11 @@ def _absent(name):
     return method
 
 
-class Absent:
+class AbsentMixin:
     """Stands behind every other base of the Loop but the abstract one."""
 
     __slots__ = ()
 
 
 for _name in _NAMES:
-    setattr(Absent, _name, _absent(_name))
+    setattr(AbsentMixin, _name, _absent(_name))

@@ -2,23 +2,25 @@
 
 run_forever (in C) installs the two hooks for as long as it runs.
 """
+
 import asyncio
 import sys
 import warnings
 import weakref
 
 if sys.version_info >= (3, 10):
+
     def _gather(loop, awaitables):
         return asyncio.gather(*awaitables, return_exceptions=True)
 else:
-    # The public gather() warns about its loop there, and without one it asks the policy.
+    # There the public gather() warns about a loop; without one it asks the policy.
     _stock_gather = getattr(asyncio.tasks, "_gather", asyncio.gather)
 
     def _gather(loop, awaitables):
         return _stock_gather(*awaitables, return_exceptions=True, loop=loop)
 
 
-class AsyncGens:
+class AsyncgenMixin:
     __slots__ = ()
 
     _asyncgens = None  # a WeakSet from the first generator on
@@ -29,7 +31,10 @@ class AsyncGens:
             warnings.warn(
                 f"asynchronous generator {agen!r} was scheduled after "
                 f"loop.shutdown_asyncgens() call",
-                ResourceWarning, source=self)
+                ResourceWarning,
+                stacklevel=1,
+                source=self,
+            )
         if self._asyncgens is None:
             self._asyncgens = weakref.WeakSet()
         self._asyncgens.add(agen)
@@ -42,9 +47,7 @@ class AsyncGens:
             self.call_soon_threadsafe(self.create_task, agen.aclose())
 
     async def shutdown_asyncgens(self):
-        """shutdown_asyncgens()
-
-        Close every asynchronous generator that was started on this loop and still
+        """Close every asynchronous generator that was started on this loop and still
         lives. An error of one is reported to the exception handler and does not keep
         the others open. See the asyncio documentation, section "Running and stopping
         the loop".
@@ -57,9 +60,11 @@ class AsyncGens:
         results = await _gather(self, [agen.aclose() for agen in closing])
         for agen, result in zip(closing, results):
             if isinstance(result, Exception):
-                self.call_exception_handler({
-                    "message": f"an error occurred during closing of "
-                               f"asynchronous generator {agen!r}",
-                    "exception": result,
-                    "asyncgen": agen,
-                })
+                self.call_exception_handler(
+                    {
+                        "message": f"an error occurred during closing of "
+                        f"asynchronous generator {agen!r}",
+                        "exception": result,
+                        "asyncgen": agen,
+                    }
+                )

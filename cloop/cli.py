@@ -7,6 +7,7 @@ way out, so that the exit status, sys.excepthook, `python -i` and the death by S
 after a KeyboardInterrupt are the interpreter's. Only the frames of this file and of
 runpy above it are taken off the traceback first.
 """
+
 import builtins
 import importlib.machinery
 import io
@@ -94,8 +95,10 @@ def parse(argv):
 
 
 def _refuse(why):
-    print(f"{why}\nusage: {USAGE}\nTry `python -m cloop --help' for more information.",
-          file=sys.stderr)
+    print(
+        f"{why}\nusage: {USAGE}\nTry `python -m cloop --help' for more information.",
+        file=sys.stderr,
+    )
     raise SystemExit(2)
 
 
@@ -107,6 +110,7 @@ def main():
     install()
     if request.legacy:
         from . import legacy
+
         legacy.enable()
     run = globals()["_run_" + request.kind]
     try:
@@ -118,7 +122,8 @@ def main():
         raise
 
 
-# -- the five kinds of program ----------------------------------------------------------
+# -- the five kinds of program ---------------------------------------------------------
+
 
 def _run_repl(request):
     sys.argv[:] = [sys.argv[0]]
@@ -139,6 +144,7 @@ def _run_code(request):
     source = request.what
     if sys.version_info >= (3, 14):
         import textwrap
+
         source = textwrap.dedent(source)
     _run_source(source, "<string>")
 
@@ -169,8 +175,11 @@ def _run_file(request):
                 source = file.read()
     except OSError as exc:
         shown = repr(path) if sys.version_info >= (3, 9) else f"'{path}'"
-        print(f"{sys.executable}: can't open file {shown}: "
-              f"[Errno {exc.errno}] {exc.strerror}", file=sys.stderr)
+        print(
+            f"{sys.executable}: can't open file {shown}: "
+            f"[Errno {exc.errno}] {exc.strerror}",
+            file=sys.stderr,
+        )
         raise SystemExit(2) from None
     _set_path0(os.path.dirname(os.path.realpath(path)))
     loaders = importlib.machinery
@@ -184,7 +193,8 @@ def _run_file(request):
     exec(code, module.__dict__)
 
 
-# -- the surroundings of a program --------------------------------------------------------
+# -- the surroundings of a program -----------------------------------------------------
+
 
 def _run_source(source, name):
     module = _new_main(importlib.machinery.BuiltinImporter)
@@ -197,6 +207,7 @@ def _run_source(source, name):
 def _show_source(code, source, name):
     """Tracebacks of 3.13 show the lines of -c and of stdin."""
     import linecache
+
     register = getattr(linecache, "_register_code", None)
     if register is not None:
         if isinstance(source, bytes):

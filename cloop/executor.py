@@ -4,21 +4,17 @@ The way back from the worker thread is two bound methods and no closures: one wo
 callback that posts the outcome to the loop, one callback of the asyncio future that
 passes a cancellation on to the worker's.
 """
+
 import asyncio
 import concurrent.futures
-import inspect
 import sys
 import threading
 import warnings
-from asyncio import coroutines, futures
+from asyncio import futures
 
 _PoolFuture = concurrent.futures.Future
 _copy_state = futures._copy_future_state
 _settle = futures._set_result_unless_cancelled
-# 3.14 deprecates the public name in asyncio.
-_iscoroutinefunction = (inspect.iscoroutinefunction if sys.version_info >= (3, 14)
-                        else coroutines.iscoroutinefunction)
-
 # 3.8 neither names the threads nor refuses work after a shutdown it does not have.
 _PREFIX = {"thread_name_prefix": "asyncio"} if sys.version_info >= (3, 9) else {}
 
@@ -50,27 +46,18 @@ class _Bridge:
             self.source.cancel()
 
 
-class Executor:
+class ExecutorMixin:
     __slots__ = ()
 
     _default_executor = None
     _executor_shutdown_called = False
-
-    def _check_callback(self, callback, method):
-        if coroutines.iscoroutine(callback) or _iscoroutinefunction(callback):
-            raise TypeError(f"coroutines cannot be used with {method}()")
-        if not callable(callback):
-            raise TypeError(f"a callable object was expected by {method}(), "
-                            f"got {callback!r}")
 
     def _check_default_executor(self):
         if self._executor_shutdown_called:
             raise RuntimeError("Executor shutdown has been called")
 
     def run_in_executor(self, executor, func, *args):
-        """run_in_executor(executor, func, *args)
-
-        Call func(*args) in an executor, None being the loop's own pool of threads.
+        """Call func(*args) in an executor, None being the loop's own pool of threads.
         Returns a future. Cancelling it cancels the call if that has not begun. See
         the asyncio documentation, section "Executing code in thread or process
         pools".
@@ -94,11 +81,10 @@ class Executor:
         return target
 
     def set_default_executor(self, executor):
-        """set_default_executor(executor)
+        """Make a ThreadPoolExecutor the one that run_in_executor(None) uses.
 
-        Make a concurrent.futures.ThreadPoolExecutor the one that run_in_executor(None)
-        uses. See the asyncio documentation, section "Executing code in thread or
-        process pools".
+        See the asyncio documentation, section "Executing code in thread or process
+        pools".
         """
         if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
             if sys.version_info >= (3, 11):
@@ -107,7 +93,9 @@ class Executor:
                 "Using the default executor that is not an instance of "
                 "ThreadPoolExecutor is deprecated and will be prohibited "
                 "in Python 3.9",
-                DeprecationWarning, 2)
+                DeprecationWarning,
+                2,
+            )
         self._default_executor = executor
 
     def _start_executor_shutdown(self):
@@ -127,10 +115,9 @@ class Executor:
                 self.call_soon_threadsafe(future.set_exception, exc)
 
     if sys.version_info >= (3, 12):
-        async def shutdown_default_executor(self, timeout=None):
-            """shutdown_default_executor(timeout=None)
 
-            Wait until the threads of the default executor have ended, for at most
+        async def shutdown_default_executor(self, timeout=None):
+            """Wait until the threads of the default executor have ended, for at most
             timeout seconds; threads that then still run are left alone with a
             RuntimeWarning. See the asyncio documentation, section "Running and
             stopping the loop".
@@ -143,18 +130,21 @@ class Executor:
                 async with asyncio.timeout(timeout):
                     await future
             except TimeoutError:
-                warnings.warn("The executor did not finishing joining "
-                              f"its threads within {timeout} seconds.",
-                              RuntimeWarning, stacklevel=2)
+                warnings.warn(
+                    "The executor did not finishing joining "
+                    f"its threads within {timeout} seconds.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
                 self._default_executor.shutdown(wait=False)
             else:
                 thread.join()
     else:
-        async def shutdown_default_executor(self):
-            """shutdown_default_executor()
 
-            Wait until the threads of the default executor have ended. See the asyncio
-            documentation, section "Running and stopping the loop".
+        async def shutdown_default_executor(self):
+            """Wait until the threads of the default executor have ended.
+
+            See the asyncio documentation, section "Running and stopping the loop".
             """
             self._executor_shutdown_called = True
             if self._default_executor is None:

@@ -8,6 +8,7 @@ program has imported from asyncio before enable() are not reached.
 Each place of a program that uses something of this warns once, with a
 DeprecationWarning that names the modern form.
 """
+
 import asyncio
 import collections.abc
 import functools
@@ -18,7 +19,7 @@ import types
 import warnings
 from asyncio import coroutines, events, locks, queues, streams, subprocess, tasks
 
-__all__ = ("enable", "disable", "is_enabled")
+__all__ = ("disable", "enable", "is_enabled")
 
 _PY = sys.version_info[:2]
 _ABSENT = object()
@@ -28,10 +29,7 @@ _warned = set()  # (message, file, line)
 
 
 def enable():
-    """enable()
-
-    Switch legacy mode on for this process. A second call does nothing.
-    """
+    """Switch legacy mode on for this process. A second call does nothing."""
     if _undo:
         return
     _put_joinable_queue()
@@ -52,10 +50,7 @@ def enable():
 
 
 def disable():
-    """disable()
-
-    Put asyncio back as it was before enable().
-    """
+    """Put asyncio back as it was before enable()."""
     while _undo:
         owner, name, old = _undo.pop()
         if old is _ABSENT:
@@ -68,10 +63,7 @@ def disable():
 
 
 def is_enabled():
-    """is_enabled()
-
-    True between enable() and disable().
-    """
+    """True between enable() and disable()."""
     return bool(_undo)
 
 
@@ -81,7 +73,8 @@ def _put(value, name, *owners):
         setattr(owner, name, value)
 
 
-# -- warnings -----------------------------------------------------------------------------
+# -- warnings --------------------------------------------------------------------------
+
 
 def _user_frame():
     """The innermost frame that is neither ours nor asyncio's."""
@@ -102,13 +95,18 @@ def _warn(message, frame=None):
     if place in _warned:
         return
     warnings.warn_explicit(
-        message, DeprecationWarning, *place[1:],
+        message,
+        DeprecationWarning,
+        *place[1:],
         module=names.get("__name__") or "<unknown>",
-        registry=names.setdefault("__warningregistry__", {}), source=None)
+        registry=names.setdefault("__warningregistry__", {}),
+        source=None,
+    )
     _warned.add(place)
 
 
-# -- coroutines of generators ---------------------------------------------------------------
+# -- coroutines of generators ----------------------------------------------------------
+
 
 def _mark_coroutine_function(function):
     """Makes asyncio.iscoroutinefunction say yes."""
@@ -121,10 +119,10 @@ def _mark_coroutine_function(function):
 
 
 def coroutine(func):
-    """coroutine(func)
+    """The decorator asyncio.coroutine of Python 3.4 to 3.10.
 
-    The decorator asyncio.coroutine of Python 3.4 to 3.10: func is a generator function,
-    or a function that returns a future, an awaitable or a plain result.
+    func is a generator function, or a function that returns a future, an awaitable or
+    a plain result.
     """
     _warn("@asyncio.coroutine is legacy: write 'async def' and 'await'")
     if inspect.iscoroutinefunction(func):
@@ -132,6 +130,7 @@ def coroutine(func):
     if inspect.isgeneratorfunction(func):
         body = func
     else:
+
         @functools.wraps(func)
         def body(*args, **kwargs):
             result = func(*args, **kwargs)
@@ -140,6 +139,7 @@ def coroutine(func):
             elif isinstance(result, collections.abc.Awaitable):
                 result = yield from result.__await__()
             return result
+
     # types.coroutine may change the function it is given: the user's stays as it is.
     made = types.coroutine(_copy_of(body) if body is func else body)
     return _mark_coroutine_function(made)
@@ -148,9 +148,13 @@ def coroutine(func):
 def _copy_of(function):
     if not isinstance(function, types.FunctionType):
         return function
-    copy = types.FunctionType(function.__code__, function.__globals__,
-                              function.__name__, function.__defaults__,
-                              function.__closure__)
+    copy = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
     copy.__kwdefaults__ = function.__kwdefaults__
     return functools.update_wrapper(copy, function)
 
@@ -171,7 +175,8 @@ def _await_generator(generator):
     return (yield from generator)
 
 
-# -- loop= --------------------------------------------------------------------------------
+# -- loop= -----------------------------------------------------------------------------
+
 
 def _call_on(loop, function, args, kwargs):
     """function(...) as if the loop ran, when no other does."""
@@ -186,8 +191,9 @@ def _call_on(loop, function, args, kwargs):
 
 def _with_loop(stock, name):
     """stock, and it takes loop= again."""
-    message = (f"asyncio.{name}(loop=...) is legacy: leave loop out, "
-               "the running loop is used")
+    message = (
+        f"asyncio.{name}(loop=...) is legacy: leave loop out, the running loop is used"
+    )
 
     @functools.wraps(stock)
     def function(*args, **kwargs):
@@ -204,8 +210,10 @@ def _with_loop(stock, name):
 def _init_with_loop(cls):
     """The __init__ of a lock or a queue, and it takes loop= again."""
     stock = cls.__init__
-    message = (f"asyncio.{cls.__name__}(loop=...) is legacy: leave loop out, "
-               "the running loop is used")
+    message = (
+        f"asyncio.{cls.__name__}(loop=...) is legacy: leave loop out, "
+        "the running loop is used"
+    )
 
     @functools.wraps(stock)
     def __init__(self, *args, **kwargs):
@@ -224,14 +232,24 @@ def _put_loop_parameters():
     for name in ("sleep", "gather", "shield", "as_completed"):
         _put(_with_loop(getattr(tasks, name), name), name, asyncio, tasks)
     _put(_wait_for(), "wait_for", asyncio, tasks)
-    for name in ("open_connection", "start_server",
-                 "open_unix_connection", "start_unix_server"):
+    for name in (
+        "open_connection",
+        "start_server",
+        "open_unix_connection",
+        "start_unix_server",
+    ):
         if hasattr(streams, name):
             _put(_with_loop(getattr(streams, name), name), name, asyncio, streams)
     for name in ("create_subprocess_exec", "create_subprocess_shell"):
         _put(_with_loop(getattr(subprocess, name), name), name, asyncio, subprocess)
-    for cls in (locks.Lock, locks.Event, locks.Condition, locks.Semaphore,
-                locks.BoundedSemaphore, queues.Queue):
+    for cls in (
+        locks.Lock,
+        locks.Event,
+        locks.Condition,
+        locks.Semaphore,
+        locks.BoundedSemaphore,
+        queues.Queue,
+    ):
         _put(_init_with_loop(cls), "__init__", cls)
 
 
@@ -254,8 +272,11 @@ def _put_wait():
         if not asyncio.isfuture(fs) and not coroutines.iscoroutine(fs):
             fs = dict.fromkeys(fs)
             if any(coroutines.iscoroutine(f) for f in fs):
-                _warn("asyncio.wait() of coroutines is legacy: pass tasks, "
-                      "made with asyncio.create_task()", frame)
+                _warn(
+                    "asyncio.wait() of coroutines is legacy: pass tasks, "
+                    "made with asyncio.create_task()",
+                    frame,
+                )
             fs = {asyncio.ensure_future(f, loop=loop) for f in fs}
         return await stock(fs, **options)
 
@@ -264,14 +285,17 @@ def _put_wait():
         if loop is _ABSENT:
             loop = None
         else:
-            _warn("asyncio.wait(loop=...) is legacy: leave loop out, "
-                  "the running loop is used")
+            _warn(
+                "asyncio.wait(loop=...) is legacy: leave loop out, "
+                "the running loop is used"
+            )
         return run(_user_frame(), fs, loop, options)
 
     _put(_mark_coroutine_function(wait), "wait", asyncio, tasks)
 
 
-# -- names that are gone ----------------------------------------------------------------
+# -- names that are gone ---------------------------------------------------------------
+
 
 def _put_async():
     def async_(coro_or_future, *, loop=None):
@@ -307,12 +331,18 @@ def _put_task_methods():
             return super().__call__(*args, **kwargs)
 
         def __instancecheck__(cls, obj):
-            return isinstance(obj, stock) if cls is Task else \
-                super().__instancecheck__(obj)
+            return (
+                isinstance(obj, stock)
+                if cls is Task
+                else super().__instancecheck__(obj)
+            )
 
         def __subclasscheck__(cls, other):
-            return issubclass(other, stock) if cls is Task else \
-                super().__subclasscheck__(other)
+            return (
+                issubclass(other, stock)
+                if cls is Task
+                else super().__subclasscheck__(other)
+            )
 
     class Task(stock, metaclass=Meta):
         __doc__ = stock.__doc__
@@ -322,7 +352,8 @@ def _put_task_methods():
             """The task that runs on the loop, or None."""
             _warn("asyncio.Task.current_task() is legacy: use asyncio.current_task()")
             return asyncio.current_task(
-                events.get_event_loop() if loop is None else loop)
+                events.get_event_loop() if loop is None else loop
+            )
 
         @classmethod
         def all_tasks(cls, loop=None):
@@ -360,7 +391,8 @@ def _put_lock_contexts():
             _put(__iter__, "__await__", cls)
 
 
-# -- 3.14 on --------------------------------------------------------------------------------
+# -- 3.14 on ---------------------------------------------------------------------------
+
 
 def _put_implicit_loop():
     """get_event_loop(), and with it Future() and ensure_future(), makes the main
@@ -372,10 +404,14 @@ def _put_implicit_loop():
 
     @functools.wraps(stock)
     def get_event_loop(self):
-        if ("_loop" not in vars(self._local)
-                and threading.current_thread() is threading.main_thread()):
-            _warn("asyncio without a current event loop is legacy: use asyncio.run(), "
-                  "or asyncio.set_event_loop(asyncio.new_event_loop())")
+        if (
+            "_loop" not in vars(self._local)
+            and threading.current_thread() is threading.main_thread()
+        ):
+            _warn(
+                "asyncio without a current event loop is legacy: use asyncio.run(), "
+                "or asyncio.set_event_loop(asyncio.new_event_loop())"
+            )
             self.set_event_loop(self.new_event_loop())
         return stock(self)
 
@@ -416,7 +452,13 @@ def _put_child_watchers():
     for function in (get_child_watcher, set_child_watcher):
         if not hasattr(asyncio, function.__name__):
             _put(function, function.__name__, asyncio, events)
-    for name in ("AbstractChildWatcher", "SafeChildWatcher", "FastChildWatcher",
-                 "MultiLoopChildWatcher", "ThreadedChildWatcher", "PidfdChildWatcher"):
+    for name in (
+        "AbstractChildWatcher",
+        "SafeChildWatcher",
+        "FastChildWatcher",
+        "MultiLoopChildWatcher",
+        "ThreadedChildWatcher",
+        "PidfdChildWatcher",
+    ):
         if not hasattr(asyncio, name):
             _put(type(name, (_ChildWatcher,), {}), name, asyncio)

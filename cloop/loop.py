@@ -5,39 +5,46 @@ Each part is a mixin in a module of its own, named for its job. The mixins keep 
 state of their own at creation: what they need is a class attribute until somebody
 sets it, so that making a loop costs nothing here.
 """
+
 import asyncio
 import warnings
 
 from . import _cloop
-from .absent import Absent
-from .asyncgens import AsyncGens
-from .executor import Executor
-from .report import Report
-from .resolve import Resolve
+from .absent import AbsentMixin
+from .asyncgens import AsyncgenMixin
+from .executor import ExecutorMixin
+from .report import ReportMixin
+from .resolve import ResolveMixin
+from .signals import SignalMixin
 
 __all__ = ("Loop", "new_event_loop")
 
 
-class Loop(Executor, AsyncGens, Report, Resolve, _cloop.Loop, Absent,
-           asyncio.AbstractEventLoop):
-    """Loop()
+class Loop(
+    ExecutorMixin,
+    AsyncgenMixin,
+    ReportMixin,
+    ResolveMixin,
+    SignalMixin,
+    _cloop.Loop,
+    AbsentMixin,
+    asyncio.AbstractEventLoop,
+):
+    """An asyncio event loop written in C.
 
-    An asyncio event loop written in C.
-
-    Belongs to the thread that runs it: only call_soon_threadsafe and stop's wish to
-    be called through it cross threads. See the asyncio documentation, section "Event
-    Loop Methods".
+    It belongs to the thread that runs it; of its methods only call_soon_threadsafe may
+    be called from another. See the asyncio documentation, section "Event Loop Methods".
     """
 
     def close(self):
-        """close()
-
-        Close the loop; what is still queued is dropped and the default executor is
+        """Close the loop; what is still queued is dropped and the default executor is
         told to end without being waited for. A second close does nothing.
         RuntimeError while the loop runs. See the asyncio documentation, section
         "Running and stopping the loop".
         """
         super().close()
+        if self._signal_handlers:
+            self._close_signals()
         executor = self._default_executor
         if executor is not None:
             self._default_executor = None
@@ -54,8 +61,5 @@ Loop.__module__ = "cloop"
 
 
 def new_event_loop():
-    """new_event_loop()
-
-    A new cloop.Loop. It is not made the current one: asyncio.set_event_loop does that.
-    """
+    """A new cloop.Loop, which is not made the current one."""
     return Loop()

@@ -8,6 +8,7 @@ and stock's policy class is inherited as it is, its child watchers and warnings 
 3.14 stock's raises instead; this one still makes a loop, with the warning of 3.12 and
 3.13: who chooses a policy by hand has a program that was written for that.
 """
+
 import sys
 import threading
 import warnings
@@ -36,21 +37,25 @@ def _asyncio_frames():
 
 
 class EventLoopPolicy(_Base):
-    """EventLoopPolicy()
-
-    An event loop policy whose loops are cloop's. See the asyncio documentation,
+    """An event loop policy whose loops are cloop's. See the asyncio documentation,
     section "Policies".
     """
 
     _loop_factory = Loop
 
     if sys.version_info >= (3, 14):
+
         def get_event_loop(self):
             """The current thread's loop; the main thread is given one if need be."""
-            if ("_loop" not in vars(self._local)  # never set, not even to None
-                    and threading.current_thread() is threading.main_thread()):
-                warnings.warn("There is no current event loop", DeprecationWarning,
-                              stacklevel=2 + _asyncio_frames())
+            if (
+                "_loop" not in vars(self._local)  # never set, not even to None
+                and threading.current_thread() is threading.main_thread()
+            ):
+                warnings.warn(
+                    "There is no current event loop",
+                    DeprecationWarning,
+                    stacklevel=2 + _asyncio_frames(),
+                )
                 self.set_event_loop(self.new_event_loop())
             return super().get_event_loop()
 

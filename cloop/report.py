@@ -4,6 +4,7 @@ The C loop, futures, tasks and transports call loop.call_exception_handler(conte
 The handler that the user has set lives in C and reads as `_exception_handler`.
 Messages are stock's, letter by letter: programs match on them.
 """
+
 import sys
 import traceback
 from asyncio.log import logger
@@ -28,15 +29,13 @@ def _context_of(report):
     return None
 
 
-class Report:
+class ReportMixin:
     __slots__ = ()
 
     _current_handle = None  # stock: the handle that runs, in debug mode
 
     def default_exception_handler(self, context):
-        """default_exception_handler(context)
-
-        Log a report at level ERROR on the logger "asyncio". See the asyncio
+        """Log a report at level ERROR on the logger "asyncio". See the asyncio
         documentation, section "Error Handling API".
         """
         message = context.get("message") or "Unhandled exception in event loop"
@@ -64,9 +63,7 @@ class Report:
         logger.error("\n".join(lines), exc_info=exc_info)
 
     def call_exception_handler(self, context):
-        """call_exception_handler(context)
-
-        Hand a report to the loop's exception handler, the default one when none is
+        """Hand a report to the loop's exception handler, the default one when none is
         set. A handler that fails is reported itself; only SystemExit and
         KeyboardInterrupt leave here. See the asyncio documentation, section "Error
         Handling API".
@@ -91,7 +88,8 @@ class Report:
                     "context": context,
                 },
                 "Exception in default exception handler while handling an "
-                "unexpected error in custom exception handler")
+                "unexpected error in custom exception handler",
+            )
 
     def _report_by_default(self, context, failure):
         try:

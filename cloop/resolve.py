@@ -8,6 +8,7 @@ notion of one ("127.1", "0x7f000001", "fe80::1%lo") is the one that counts.
 
 The socket module's functions are looked up at each call: programs replace them.
 """
+
 import re
 import socket
 from asyncio.log import logger
@@ -38,13 +39,17 @@ def _is_literal(host):
         return False
 
 
-class Resolve:
+class ResolveMixin:
     __slots__ = ()
 
     def _getaddrinfo_debug(self, host, port, family, type, proto, flags):
         query = [f"{host}:{port!r}"]
-        for name, value in (("family", family), ("type", type),
-                            ("proto", proto), ("flags", flags)):
+        for name, value in (
+            ("family", family),
+            ("type", type),
+            ("proto", proto),
+            ("flags", flags),
+        ):
             if value:
                 query.append(f"{name}={value!r}")
         query = ", ".join(query)
@@ -60,9 +65,7 @@ class Resolve:
         return answer
 
     async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
-        """getaddrinfo(host, port, *, family=0, type=0, proto=0, flags=0)
-
-        socket.getaddrinfo without blocking the loop. See the asyncio documentation,
+        """socket.getaddrinfo without blocking the loop. See the asyncio documentation,
         section "DNS".
         """
         query = self._getaddrinfo_debug if self.get_debug() else socket.getaddrinfo
@@ -70,12 +73,11 @@ class Resolve:
             self._check_closed()
             return query(host, port, family, type, proto, flags)
         return await self.run_in_executor(
-            None, query, host, port, family, type, proto, flags)
+            None, query, host, port, family, type, proto, flags
+        )
 
     async def getnameinfo(self, sockaddr, flags=0):
-        """getnameinfo(sockaddr, flags=0)
-
-        socket.getnameinfo without blocking the loop. See the asyncio documentation,
+        """socket.getnameinfo without blocking the loop. See the asyncio documentation,
         section "DNS".
         """
         if isinstance(flags, int) and flags & _NUMERIC_NAMES == _NUMERIC_NAMES:

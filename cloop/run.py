@@ -1,11 +1,12 @@
 """run and install: cloop for one coroutine, and cloop for the whole process."""
+
 import asyncio
 import sys
 from asyncio import coroutines, events, runners
 
 from .loop import Loop, new_event_loop
 
-__all__ = ("run", "install")
+__all__ = ("install", "run")
 
 
 def _finish(loop):
@@ -17,9 +18,7 @@ def _finish(loop):
 
 
 def run(main, *, debug=None, loop_factory=None):
-    """run(main, *, debug=None, loop_factory=None)
-
-    asyncio.run on a new cloop.Loop: run the coroutine main, finish what it left
+    """asyncio.run on a new cloop.Loop: run the coroutine main, finish what it left
     behind, close the loop and return the result. loop_factory makes another loop.
     See the asyncio documentation, section "Runners".
     """
@@ -46,9 +45,7 @@ def run(main, *, debug=None, loop_factory=None):
 
 
 def install():
-    """install()
-
-    Make cloop the loop of this process: asyncio.run, asyncio.Runner,
+    """Make cloop the loop of this process: asyncio.run, asyncio.Runner,
     asyncio.new_event_loop and (where it makes loops) asyncio.get_event_loop give
     cloop's from here on, and from 3.14 on asyncio.EventLoop is cloop.Loop. Loops that
     exist already stay what they are. Calling it again changes nothing.
@@ -63,8 +60,9 @@ def install():
         # The public names warn on 3.14, and it is not the caller who uses them.
         get = getattr(events, "_get_event_loop_policy", events.get_event_loop_policy)
         if not isinstance(get(), EventLoopPolicy):
-            put = getattr(events, "_set_event_loop_policy",
-                          events.set_event_loop_policy)
+            put = getattr(
+                events, "_set_event_loop_policy", events.set_event_loop_policy
+            )
             put(EventLoopPolicy())
     if sys.version_info >= (3, 14):
         asyncio.EventLoop = Loop
