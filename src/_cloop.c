@@ -9,6 +9,7 @@
 #include "core/loop.h"
 #include "core/task.h"
 #include "io/sockops.h"
+#include "py/faults.h"
 #include "py/state.h"
 
 PyDoc_STRVAR(module_doc, "The C half of cloop: use it through the package cloop.");
@@ -64,7 +65,10 @@ module_exec(PyObject *module)
             return -1;
         }
     }
-    return add_methods(state->LoopType, sockops_methods);
+    if (add_methods(state->LoopType, sockops_methods) < 0) {
+        return -1;
+    }
+    return faults_add(module);
 }
 
 /* Traverse and clear may be called before exec: the state is not there yet then. */
