@@ -9,7 +9,18 @@ python -m cloop program.py                             an unchanged program
 
 from asyncio import unix_events
 
-from ._cloop import Future, Handle, Task, TimerHandle
+try:
+    from ._cloop import Future, Handle, Task, TimerHandle
+except ModuleNotFoundError as exc:
+    if exc.name != __name__ + "._cloop":
+        raise
+    # Started in a clone into which nothing was built: this folder comes first on
+    # sys.path then, and the extension lies with the installed package.
+    from pkgutil import extend_path
+
+    __path__ = extend_path(__path__, __name__)
+    from ._cloop import Future, Handle, Task, TimerHandle
+
 from ._version import __version__ as __version__
 from .loop import Loop, new_event_loop
 from .run import install, run
