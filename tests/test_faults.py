@@ -41,7 +41,13 @@ def test_nth_use_fails():
 
 @pytest.mark.parametrize(
     "args",
-    [("reboot", 1, 1), ("read", 0, 1), ("read", 1, 0), ("read", 1, 1, 0), ("read", -1, 1)],
+    [
+        ("reboot", 1, 1),
+        ("read", 0, 1),
+        ("read", 1, 0),
+        ("read", -1, 1),
+        ("read", 1, 1, 0),
+    ],
 )
 def test_wrong_orders(args):
     with pytest.raises(ValueError):

@@ -1,5 +1,5 @@
-"""The os/ floor, tested as plain C: builds each tests/c/test_*.c with the sanitizers into
-a temporary folder and runs it. No interpreter is involved below."""
+"""The os/ floor, tested as plain C: builds each tests/c/test_*.c with the sanitizers
+into a temporary folder and runs it. No interpreter is involved below."""
 
 import os
 import pathlib

@@ -1,12 +1,12 @@
 /* The timer heap. Called by the loop's thread.
  *
- * Four children a node: a push compares half as often as in a binary heap, a pop touches
- * fewer cache lines, since the four children's slots lie side by side. Slots hold the
- * key, so that comparing never follows the node's pointer.
+ * Four children a node: a push compares half as often as in a binary heap, a pop
+ * touches fewer cache lines, since the four children's slots lie side by side. Slots
+ * hold the key, so that comparing never follows the node's pointer.
  *
  * Invariants, whenever `drop` runs and between calls: slots[0..count) is a heap by
- * (when_ns, seq); slots[i].node->index == i; `cancelled` counts the marked nodes in it.
- * A node that has left has index CL_HEAP_NOWHERE. */
+ * (when_ns, seq); slots[i].node->index == i; `cancelled` counts the marked nodes in
+ * it. A node that has left has index CL_HEAP_NOWHERE. */
 #include "heap.h"
 
 #include <assert.h>
@@ -37,7 +37,7 @@ heap_free(Heap *heap)
     heap->capacity = 0;
 }
 
-/* -- order -------------------------------------------------------------------------- */
+/* -- order ---------------------------------------------------------------------- */
 
 static inline bool
 slot_before(const HeapSlot *a, const HeapSlot *b)
@@ -93,7 +93,7 @@ heap_sift_down(Heap *heap, size_t index, HeapSlot slot)
     heap_put(heap, index, slot);
 }
 
-/* -- memory ------------------------------------------------------------------------- */
+/* -- memory --------------------------------------------------------------------- */
 
 static int
 heap_resize(Heap *heap, size_t capacity)
@@ -121,7 +121,7 @@ heap_shrink(Heap *heap)
     }
 }
 
-/* -- going in and out ---------------------------------------------------------------- */
+/* -- going in and out ------------------------------------------------------------ */
 
 int
 heap_push(Heap *heap, HeapNode *node, int64_t when_ns)
@@ -224,7 +224,8 @@ heap_cancel(Heap *heap, HeapNode *node)
     node->cancelled = true;
     heap->cancelled++;
     /* The usual time-out is cancelled soon after it was made and stands last: it and
-     * the marked ones before it go at once. (`drop` may change everything: look anew.) */
+     * the marked ones before it go at once. (`drop` may change everything: look
+     * anew.) */
     while (heap->count > 0 && heap->slots[heap->count - 1].node->cancelled) {
         HeapNode *last = heap_take_last(heap);
         heap_shrink(heap);

@@ -6,8 +6,8 @@
 #ifndef CL_OS_PLATFORM_H
 #define CL_OS_PLATFORM_H
 
-/* Before any system header: every .c of this floor includes one of ours first. (Python's
- * own configuration defines the same.) */
+/* Before any system header: every .c of this floor includes one of ours first.
+ * (Python's own configuration defines the same.) */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
@@ -19,8 +19,8 @@
 #define CL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CL_UNUSED(x) ((void)(x))
 #define CL_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define CL_CONTAINER_OF(ptr, type, member) \
-    ((type *)((char *)(ptr) - offsetof(type, member)))
+#define CL_CONTAINER_OF(ptr, type, member)                                             \
+    ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #ifdef CLOOP_NO_FASTPATH
 #define CL_FASTPATH 0

@@ -1,11 +1,11 @@
-/* The poller apart from the kernel's interface: who watches which descriptor, changes to
- * be told, stale events, forks, dispatching. Called by the loop and by whatever embeds a
- * Watcher, on the loop's thread; poller_wait without the GIL, so it only reads what
- * poller_prepare has made ready, and writes the batch.
+/* The poller apart from the kernel's interface: who watches which descriptor, changes
+ * to be told, stale events, forks, dispatching. Called by the loop and by whatever
+ * embeds a Watcher, on the loop's thread; poller_wait without the GIL, so it only reads
+ * what poller_prepare has made ready, and writes the batch.
  *
- * Invariants: slots[fd].watcher->fd == fd; `watched` counts the slots in use; a watcher
- * stands in `changes` or `failed` only while it is watched; registered != 0 implies that
- * the set of this process (fork_id) is open. */
+ * Invariants: slots[fd].watcher->fd == fd; `watched` counts the slots in use; a
+ * watcher stands in `changes` or `failed` only while it is watched; registered != 0
+ * implies that the set of this process (fork_id) is open. */
 #include "poller.h"
 
 #include <assert.h>
@@ -29,7 +29,7 @@ poller_init(Poller *poller)
     list_init(&poller->failed);
 }
 
-/* -- the set -------------------------------------------------------------------------- */
+/* -- the set -------------------------------------------------------------------- */
 
 /* The kernel's set is a new, empty one (or none yet): all is to be told again. */
 static void
@@ -49,8 +49,8 @@ poller_retell(Poller *poller)
     }
 }
 
-/* In a forked child the set, and what it has reported, is the parent's: only our copy of
- * its descriptor may be closed. */
+/* In a forked child the set, and what it has reported, is the parent's: only our
+ * copy of its descriptor may be closed. */
 static void
 poller_check_fork_slow(Poller *poller)
 {
@@ -147,7 +147,7 @@ poller_traverse(const Poller *poller, int (*visit)(void *, void *), void *arg)
     return 0;
 }
 
-/* -- watchers ------------------------------------------------------------------------- */
+/* -- watchers ------------------------------------------------------------------- */
 
 Watcher *
 poller_find(const Poller *poller, int fd)
@@ -296,7 +296,7 @@ poller_unwatch(Poller *poller, Watcher *watcher)
     watcher->registered = 0;
 }
 
-/* -- waiting and dispatching ---------------------------------------------------------- */
+/* -- waiting and dispatching ---------------------------------------------------- */
 
 static inline bool
 poller_is_prepared(const Poller *poller)
@@ -397,7 +397,8 @@ poller_dispatch(Poller *poller)
             return -1;
         }
     }
-    /* on_ready may do anything, closing the poller included: nothing is kept over it. */
+    /* on_ready may do anything, closing the poller included: nothing is kept over
+     * it. */
     while (poller->batch_next < poller->batch_count) {
         const PollerEvent *event = &poller->batch[poller->batch_next++];
         Watcher *watcher = poller_watcher_of(poller, event);

@@ -119,12 +119,12 @@ int poller_traverse(const Poller *poller, int (*visit)(void *, void *), void *ar
 /* Who watches fd, or NULL. Any int may be asked. */
 Watcher *poller_find(const Poller *poller, int fd);
 
-/* Registers watcher, which watches nothing, for fd with the interest `wanted` at once.
- * Who watches fd already is evicted first (see WatcherOps.on_evicted; it may run Python
- * code). A watcher that wants nothing is known to poller_find but not in the kernel's set
- * (a hang-up would be reported without end); descriptors the kernel cannot watch are
- * refused all the same.
- * 0 or -errno (EBADF, EPERM for a regular file, EMFILE, ENOMEM, ENOSPC, EEXIST). */
+/* Registers watcher, which watches nothing, for fd with the interest `wanted` at
+ * once. Who watches fd already is evicted first (see WatcherOps.on_evicted; it may
+ * run Python code). A watcher that wants nothing is known to poller_find but not in
+ * the kernel's set (a hang-up would be reported without end); descriptors the kernel
+ * cannot watch are refused all the same. 0 or -errno (EBADF, EPERM for a regular
+ * file, EMFILE, ENOMEM, ENOSPC, EEXIST). */
 int poller_watch(Poller *poller, Watcher *watcher, int fd, unsigned wanted);
 
 /* Verifies with the kernel that the watcher's registration still stands for the open

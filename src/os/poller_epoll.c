@@ -1,5 +1,5 @@
-/* The poller's backend over epoll, level-triggered. Called by poller.c, on the thread of
- * the poller's owner; backend_wait without the GIL. The event data is
+/* The poller's backend over epoll, level-triggered. Called by poller.c, on the
+ * thread of the poller's owner; backend_wait without the GIL. The event data is
  * generation << 32 | descriptor. */
 #include "poller_backend.h"
 

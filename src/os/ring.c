@@ -42,7 +42,8 @@ ring_grow(Ring *ring)
             first = ring->count;
         }
         memcpy(entries, ring->entries + ring->head, first * sizeof(RingEntry));
-        memcpy(entries + first, ring->entries, (ring->count - first) * sizeof(RingEntry));
+        memcpy(entries + first, ring->entries,
+               (ring->count - first) * sizeof(RingEntry));
     }
     free(ring->entries);
     ring->entries = entries;

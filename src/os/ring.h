@@ -50,7 +50,8 @@ ring_push(Ring *ring, RingRun run, void *subject, void *arg)
             return rc;
         }
     }
-    RingEntry *entry = &ring->entries[(ring->head + ring->count) & (ring->capacity - 1)];
+    RingEntry *entry =
+        &ring->entries[(ring->head + ring->count) & (ring->capacity - 1)];
     entry->run = run;
     entry->subject = subject;
     entry->arg = arg;

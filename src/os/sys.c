@@ -8,12 +8,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-/* -- epoll_pwait2 --------------------------------------------------------------------- */
+/* -- epoll_pwait2 --------------------------------------------------------------- */
 
 #ifdef __linux__
 
-/* By number: glibc knows it from 2.35 on, musl not yet. It is the same everywhere; where
- * `long` has 32 bits the layout of timespec is in doubt, so those keep to epoll_wait. */
+/* By number: glibc knows it from 2.35 on, musl not yet. It is the same everywhere;
+ * where `long` has 32 bits the layout of timespec is in doubt, so those keep to
+ * epoll_wait. */
 #if !defined(SYS_epoll_pwait2) && defined(__LP64__)
 #define SYS_epoll_pwait2 441
 #endif
@@ -54,15 +55,15 @@ sys_epoll_wait_ns(int set, struct epoll_event *events, int count, int64_t timeou
 
 #endif
 
-/* -- the fault table ------------------------------------------------------------------ */
+/* -- the fault table ------------------------------------------------------------ */
 
 #ifdef CLOOP_DEBUG
 
 typedef struct SysFault {
     atomic_ulong uses;
     atomic_ulong hits;
-    atomic_ulong first; /* the use, counted by `uses`, from which on it fails; 0: never */
-    atomic_ulong last;  /* the last one that fails */
+    atomic_ulong first; /* number of the use that fails first; 0: none does */
+    atomic_ulong last;  /* and last */
     atomic_int error;
 } SysFault;
 

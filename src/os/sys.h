@@ -62,10 +62,12 @@ typedef enum SysCall {
 #define CL_SYS_ENUM(name) CL_SYS_##name,
     CL_SYS_CALLS(CL_SYS_ENUM)
 #undef CL_SYS_ENUM
+    /* clang-format off */
     CL_SYS_COUNT
+    /* clang-format on */
 } SysCall;
 
-/* -- faults (debug builds) ----------------------------------------------------------- */
+/* -- faults (debug builds) ------------------------------------------------------- */
 
 #ifdef CLOOP_DEBUG
 
@@ -73,9 +75,10 @@ typedef enum SysCall {
 int sys_fault_find(const char *name);
 const char *sys_fault_name(SysCall call);
 
-/* Lets the nth use of call from now (1: the next), and times - 1 further ones in a row,
- * fail with error instead of reaching the kernel. Replaces an earlier order for the same
- * call. From any thread. 0, or -EINVAL (nth or times 0, error not positive). */
+/* Lets the nth use of call from now (1: the next), and times - 1 further ones in a
+ * row, fail with error instead of reaching the kernel. Replaces an earlier order for
+ * the same call. From any thread. 0, or -EINVAL (nth or times 0, error not
+ * positive). */
 int sys_fault_set(SysCall call, unsigned nth, unsigned times, int error);
 
 /* Streams (pipes, terminals, SOCK_STREAM) are read and written by single bytes. */
@@ -126,7 +129,7 @@ ssize_t sys_fault_sendmsg(int fd, const struct msghdr *message, int flags);
         CL_SYS_ONCE(name, rc, expr);                                                   \
     } while (CL_UNLIKELY((rc) == -EINTR))
 
-/* -- bytes ---------------------------------------------------------------------------- */
+/* -- bytes ---------------------------------------------------------------------- */
 
 static inline ssize_t
 sys_read(int fd, void *buffer, size_t length)
@@ -184,9 +187,9 @@ sys_sendto(int fd, const void *data, size_t length, int flags,
            const struct sockaddr *address, socklen_t address_length)
 {
     ssize_t rc;
-    CL_SYS_RETRY(sendto, rc,
-                 sendto(fd, data, CL_SYS_LENGTH(fd, length), flags, address,
-                        address_length));
+    CL_SYS_RETRY(
+        sendto, rc,
+        sendto(fd, data, CL_SYS_LENGTH(fd, length), flags, address, address_length));
     return rc;
 }
 
@@ -230,16 +233,15 @@ sys_sendfile(int out_fd, int in_fd, off_t *offset, size_t length)
 
 #endif
 
-/* -- sockets -------------------------------------------------------------------------- */
+/* -- sockets -------------------------------------------------------------------- */
 
 /* A connection, non-blocking and close-on-exec. address may be NULL. */
 static inline int
 sys_accept4(int fd, struct sockaddr *address, socklen_t *address_length)
 {
     int rc;
-    CL_SYS_RETRY(
-        accept4, rc,
-        accept4(fd, address, address_length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    CL_SYS_RETRY(accept4, rc,
+                 accept4(fd, address, address_length, SOCK_NONBLOCK | SOCK_CLOEXEC));
     return rc;
 }
 
@@ -312,7 +314,7 @@ sys_socketpair(int domain, int type, int fds[2])
     return rc;
 }
 
-/* -- descriptors ---------------------------------------------------------------------- */
+/* -- descriptors ---------------------------------------------------------------- */
 
 /* The descriptor is gone whatever this returns (a fault injected here leaks none). */
 static inline int
@@ -361,7 +363,7 @@ sys_set_nonblocking(int fd, bool on)
     return rc;
 }
 
-/* -- waiting -------------------------------------------------------------------------- */
+/* -- waiting -------------------------------------------------------------------- */
 
 #ifdef __linux__
 

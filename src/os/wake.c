@@ -1,6 +1,6 @@
-/* Waking the loop. wake_up runs on any thread and in signal handlers; the rest on the
- * loop's thread. Whoever calls wake_up sees to it that wake_close and a reopening do not
- * happen meanwhile (the loop's inbox lock). */
+/* Waking the loop. wake_up runs on any thread and in signal handlers; the rest on
+ * the loop's thread. Whoever calls wake_up sees to it that wake_close and a
+ * reopening do not happen meanwhile (the loop's inbox lock). */
 #include "wake.h"
 
 #include "sys.h"
@@ -104,7 +104,8 @@ wake_up(Wake *wake)
 
     ssize_t rc = sys_write(wake->write_fd, &one, length);
     if (rc == -EAGAIN && wake_is_eventfd(wake)) {
-        /* 2**64 wake-ups without a read. Begin at 0: the next write is an edge again. */
+        /* 2**64 wake-ups without a read. Begin at 0: the next write is an edge
+         * again. */
         uint64_t count;
         (void)sys_read(wake->read_fd, &count, sizeof(count));
         rc = sys_write(wake->write_fd, &one, length);

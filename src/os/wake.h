@@ -10,7 +10,8 @@
 #include "poller.h"
 
 typedef struct Wake {
-    Watcher watcher; /* drains itself when readable (a pipe), or need not (an eventfd) */
+    Watcher
+        watcher; /* drains itself when readable (a pipe), or need not (an eventfd) */
     Poller *poller;
     int read_fd;      /* -1 until opened */
     int write_fd;     /* the same as read_fd for an eventfd */

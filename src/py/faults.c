@@ -17,12 +17,13 @@ fault_find(const char *name)
     return call;
 }
 
-PyDoc_STRVAR(fault_set_doc,
-"_fault_set($module, name, nth, errno, times=1, /)\n--\n\n"
-"Let the nth use of the system call from now (1: the next) fail with errno.\n\n"
-"The times - 1 uses after it fail as well. An earlier order for the same call is\n"
-"replaced. ValueError for a call that is not in the table or counts below 1.\n"
-"Thread-safe. Debug builds only.");
+PyDoc_STRVAR(
+    fault_set_doc,
+    "_fault_set($module, name, nth, errno, times=1, /)\n--\n\n"
+    "Let the nth use of the system call from now (1: the next) fail with errno.\n\n"
+    "The times - 1 uses after it fail as well. An earlier order for the same call is\n"
+    "replaced. ValueError for a call that is not in the table or counts below 1.\n"
+    "Thread-safe. Debug builds only.");
 
 static PyObject *
 module_fault_set(PyObject *module, PyObject *args)
@@ -46,10 +47,11 @@ module_fault_set(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(fault_one_byte_doc,
-"_fault_one_byte($module, on, /)\n--\n\n"
-"Read and write byte streams one byte at a time, or no longer.\n\n"
-"Datagrams and event descriptors are left alone. Thread-safe. Debug builds only.");
+PyDoc_STRVAR(
+    fault_one_byte_doc,
+    "_fault_one_byte($module, on, /)\n--\n\n"
+    "Read and write byte streams one byte at a time, or no longer.\n\n"
+    "Datagrams and event descriptors are left alone. Thread-safe. Debug builds only.");
 
 static PyObject *
 module_fault_one_byte(PyObject *module, PyObject *on)
@@ -63,10 +65,9 @@ module_fault_one_byte(PyObject *module, PyObject *on)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(fault_clear_doc,
-"_fault_clear($module, /)\n--\n\n"
-"Let every system call work again, and count from 0.\n\n"
-"Thread-safe. Debug builds only.");
+PyDoc_STRVAR(fault_clear_doc, "_fault_clear($module, /)\n--\n\n"
+                              "Let every system call work again, and count from 0.\n\n"
+                              "Thread-safe. Debug builds only.");
 
 static PyObject *
 module_fault_clear(PyObject *module, PyObject *Py_UNUSED(ignored))
@@ -76,10 +77,11 @@ module_fault_clear(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(fault_counts_doc,
-"_fault_counts($module, /)\n--\n\n"
-"A dict from each system call's name to (uses, failures ordered by _fault_set).\n\n"
-"Both are counted since the last _fault_clear. Thread-safe. Debug builds only.");
+PyDoc_STRVAR(
+    fault_counts_doc,
+    "_fault_counts($module, /)\n--\n\n"
+    "A dict from each system call's name to (uses, failures ordered by _fault_set).\n\n"
+    "Both are counted since the last _fault_clear. Thread-safe. Debug builds only.");
 
 static PyObject *
 module_fault_counts(PyObject *module, PyObject *Py_UNUSED(ignored))
@@ -90,8 +92,8 @@ module_fault_counts(PyObject *module, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     for (int call = 0; call < CL_SYS_COUNT; call++) {
-        PyObject *pair = Py_BuildValue(
-            "kk", sys_fault_uses((SysCall)call), sys_fault_hits((SysCall)call));
+        PyObject *pair = Py_BuildValue("kk", sys_fault_uses((SysCall)call),
+                                       sys_fault_hits((SysCall)call));
         if (pair == NULL
             || PyDict_SetItemString(counts, sys_fault_name((SysCall)call), pair) < 0) {
             Py_XDECREF(pair);

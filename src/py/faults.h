@@ -1,5 +1,6 @@
-/* The system calls' fault table (os/sys.h) shown to Python's tests. Debug builds only:
- * without CLOOP_DEBUG this adds nothing, and tests ask hasattr(_cloop, "_fault_set"). */
+/* The system calls' fault table (os/sys.h) shown to Python's tests. Debug builds
+ * only: without CLOOP_DEBUG this adds nothing, and tests ask hasattr(_cloop,
+ * "_fault_set"). */
 #ifndef CL_PY_FAULTS_H
 #define CL_PY_FAULTS_H
 

@@ -11,7 +11,7 @@
 
 #define MS INT64_C(1000000)
 
-/* -- fixtures ------------------------------------------------------------------------- */
+/* -- fixtures ------------------------------------------------------------------- */
 
 typedef struct Probe {
     Watcher watcher;
@@ -101,7 +101,7 @@ close_pair(int fds[2])
     sys_close(fds[1]);
 }
 
-/* -- watching ------------------------------------------------------------------------- */
+/* -- watching ------------------------------------------------------------------- */
 
 static void
 test_nothing_opened_before_needed(void)
@@ -308,7 +308,7 @@ test_close_hands_over_watchers(void)
     }
 }
 
-/* -- batches -------------------------------------------------------------------------- */
+/* -- batches -------------------------------------------------------------------- */
 
 static void
 test_unwatch_in_the_middle_of_a_batch(void)
@@ -433,7 +433,8 @@ test_interest_lost_in_the_middle_of_a_batch(void)
         put(fds[i][1]);
         CHECK_EQ(poller_watch(&poller, &probes[i].watcher, fds[i][0], CL_READABLE), 0);
     }
-    probes[0].action = want_nothing; /* the first in the batch, as it was watched first */
+    probes[0].action =
+        want_nothing; /* the first in the batch, as it was watched first */
     CHECK_EQ(turn(&poller, -1), 2);
     CHECK_EQ(probes[0].calls, 1);
     CHECK_EQ(probes[1].calls, 0);
@@ -499,7 +500,7 @@ test_more_ready_than_a_batch(void)
     poller_close(&poller);
 }
 
-/* -- descriptors closed and reused behind our back ------------------------------------ */
+/* -- descriptors closed and reused behind our back ------------------------------ */
 
 static void
 test_reused_number_is_rewatched(void)
@@ -723,7 +724,7 @@ test_eviction(void)
     sys_close(a[1]);
 }
 
-/* -- time ----------------------------------------------------------------------------- */
+/* -- time ----------------------------------------------------------------------- */
 
 static void
 test_timeouts_are_never_early(void)
@@ -800,7 +801,7 @@ test_a_signal_ends_the_wait(void)
     poller_close(&poller);
 }
 
-/* -- fork ----------------------------------------------------------------------------- */
+/* -- fork ----------------------------------------------------------------------- */
 
 static void
 finish_child(pid_t child)
