@@ -5,25 +5,39 @@
 #ifndef CL_CORE_FREELIST_H
 #define CL_CORE_FREELIST_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "../py/compat.h"
 
-#define CL_FREELIST_MAX 256
+/* Enough for the ten thousand handles of a large turn; an idle loop gives back all but
+ * CL_FREELIST_IDLE of them, CL_FREELIST_TRIM at each blocking wait. */
+#define CL_FREELIST_MAX 16384
+#define CL_FREELIST_IDLE 1024
+#define CL_FREELIST_TRIM 64
 
 typedef struct FreeList {
     int count;
-    PyObject *objects[CL_FREELIST_MAX];
+    PyObject *first; /* chained through the word behind the object's header */
 } FreeList;
+
+static inline PyObject **
+freelist_next(PyObject *op)
+{
+    return (PyObject **)(op + 1);
+}
 
 /* New ref: a revived object, not yet tracked; NULL (no exception) when empty. */
 static inline PyObject *
 freelist_take(FreeList *list)
 {
-    if (!CL_FREELIST || list->count == 0) {
+    PyObject *op = list->first;
+    if (!CL_FREELIST || op == NULL) {
         return NULL;
     }
-    PyObject *op = list->objects[--list->count];
+    list->first = *freelist_next(op);
+    *freelist_next(op) = NULL;
+    list->count--;
     compat_revive(op);
     return op;
 }
@@ -35,20 +49,32 @@ freelist_give(FreeList *list, PyObject *op)
     if (!CL_FREELIST || list->count == CL_FREELIST_MAX) {
         return false;
     }
-    list->objects[list->count++] = op;
+    *freelist_next(op) = list->first;
+    list->first = op;
+    list->count++;
     return true;
+}
+
+/* Frees at most `most` objects, but leaves `keep`. */
+static inline void
+freelist_trim(FreeList *list, int keep, int most)
+{
+    PyObject *op;
+    while (list->count > keep && most-- > 0 && (op = list->first) != NULL) {
+        PyTypeObject *type = Py_TYPE(op);
+        list->first = *freelist_next(op);
+        *freelist_next(op) = NULL;
+        list->count--;
+        PyObject_GC_Del(op);
+        Py_DECREF(type);
+    }
 }
 
 /* Frees what the list holds. */
 static inline void
 freelist_clear(FreeList *list)
 {
-    while (list->count > 0) {
-        PyObject *op = list->objects[--list->count];
-        PyTypeObject *type = Py_TYPE(op);
-        PyObject_GC_Del(op);
-        Py_DECREF(type);
-    }
+    freelist_trim(list, 0, INT_MAX);
 }
 
 #endif

@@ -35,6 +35,7 @@ handle_fill(Handle *handle, Loop *loop, PyObject *callback, PyObject *const *arg
             Py_ssize_t nargs, PyObject *context)
 {
     handle->state = loop->state;
+    handle->tracked = false;
     handle->loop = Py_NewRef((PyObject *)loop);
     handle->native = loop;
     handle->callback = Py_NewRef(callback);
@@ -77,16 +78,14 @@ handle_alloc(PyTypeObject *type, FreeList *list)
 }
 
 PyObject *
-handle_new(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-           PyObject *context)
+handle_new_hidden(Loop *loop, PyObject *callback, PyObject *const *args,
+                  Py_ssize_t nargs, PyObject *context)
 {
     PyObject *self = handle_alloc(loop->state->HandleType, &loop->free_handles);
     if (self == NULL) {
         return NULL;
     }
-    int rc = handle_fill(HANDLE(self), loop, callback, args, nargs, context);
-    PyObject_GC_Track(self);
-    if (rc < 0) {
+    if (handle_fill(HANDLE(self), loop, callback, args, nargs, context) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -94,8 +93,29 @@ handle_new(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nar
 }
 
 PyObject *
-timer_handle_new(Loop *loop, double when, PyObject *when_object, PyObject *callback,
-                 PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+handle_new(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *context)
+{
+    PyObject *self = handle_new_hidden(loop, callback, args, nargs, context);
+    if (self != NULL) {
+        handle_expose(self);
+    }
+    return self;
+}
+
+void
+handle_expose(PyObject *self)
+{
+    if (!HANDLE(self)->tracked) {
+        HANDLE(self)->tracked = true;
+        PyObject_GC_Track(self);
+    }
+}
+
+PyObject *
+timer_handle_new_hidden(Loop *loop, double when, PyObject *when_object,
+                        PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *context)
 {
     PyObject *self = handle_alloc(loop->state->TimerHandleType, &loop->free_timers);
     if (self == NULL) {
@@ -106,13 +126,21 @@ timer_handle_new(Loop *loop, double when, PyObject *when_object, PyObject *callb
     timer->when = when;
     timer->when_object = Py_XNewRef(when_object);
     timer->scheduled = false;
-    int rc = handle_fill(&timer->handle, loop, callback, args, nargs, context);
-    PyObject_GC_Track(self);
-    if (rc < 0) {
+    if (handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     return self;
+}
+
+int
+handle_visit_owned(PyObject *self, visitproc visit, void *arg)
+{
+    if (HANDLE(self)->tracked || Py_REFCNT(self) != 1) {
+        Py_VISIT(self);
+        return 0;
+    }
+    return Py_TYPE(self)->tp_traverse(self, visit, arg);
 }
 
 /* -- running ------------------------------------------------------------------------ */
@@ -411,6 +439,7 @@ handle_setup(PyObject *self, State *state, PyObject *callback, PyObject *args,
         return -1;
     }
     handle->state = state;
+    handle->tracked = true; /* tp_alloc has done it */
     handle->cancelled = false;
     handle->nargs = 0;
     handle->has_args = true;

@@ -23,6 +23,7 @@ typedef struct Handle {
     uint8_t nargs;              /* used in args; 0 with more_args */
     bool cancelled;
     bool has_args; /* false once cancelled: _args reads None */
+    bool tracked;  /* known to the cyclic collector; see handle_expose */
 } Handle;
 
 typedef struct TimerHandle {
@@ -41,9 +42,29 @@ typedef struct TimerHandle {
  * copy of the current one. */
 PyObject *handle_new(Loop *loop, PyObject *callback, PyObject *const *args,
                      Py_ssize_t nargs, PyObject *context);
-PyObject *timer_handle_new(Loop *loop, double when, PyObject *when_object,
-                           PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-                           PyObject *context);
+
+/* The same for the ring and the heap, which are the only owners of most handles: the
+ * cyclic collector is not told of them, for that costs more than the callback of a busy
+ * loop. The loop's traverse visits what such a handle holds in its stead
+ * (handle_visit_owned); whoever lets go of one that somebody else still holds calls
+ * handle_expose first. */
+PyObject *handle_new_hidden(Loop *loop, PyObject *callback, PyObject *const *args,
+                            Py_ssize_t nargs, PyObject *context);
+PyObject *timer_handle_new_hidden(Loop *loop, double when, PyObject *when_object,
+                                  PyObject *callback, PyObject *const *args,
+                                  Py_ssize_t nargs, PyObject *context);
+void handle_expose(PyObject *handle);
+int handle_visit_owned(PyObject *handle, visitproc visit, void *arg);
+
+/* Drops the ring's or the heap's reference. */
+static inline void
+handle_release(PyObject *handle)
+{
+    if (Py_REFCNT(handle) > 1) {
+        handle_expose(handle);
+    }
+    Py_DECREF(handle);
+}
 
 /* Runs the callback in its context; exceptions are reported to the loop. 0, or -1 when
  * SystemExit or KeyboardInterrupt must leave the loop. The caller holds a ref. */

@@ -125,7 +125,7 @@ loop_run_handle(void *Py_UNUSED(loop), void *subject, void *Py_UNUSED(arg))
 {
     PyObject *handle = subject;
     int rc = HANDLE(handle)->cancelled ? 0 : handle_run(handle);
-    Py_DECREF(handle);
+    handle_release(handle);
     return rc;
 }
 
@@ -147,7 +147,7 @@ loop_schedule(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t 
             return NULL;
         }
     }
-    PyObject *handle = handle_new(loop, callback, args, nargs, context);
+    PyObject *handle = handle_new_hidden(loop, callback, args, nargs, context);
     if (handle != NULL && loop_push_handle(loop, handle) < 0) {
         Py_CLEAR(handle);
     }
@@ -196,7 +196,7 @@ loop_schedule_threadsafe(Loop *loop, PyObject *callback, PyObject *const *args,
             return NULL;
         }
     }
-    PyObject *handle = handle_new(loop, callback, args, nargs, context);
+    PyObject *handle = handle_new_hidden(loop, callback, args, nargs, context);
     if (handle != NULL && (loop_post(loop, handle) < 0 || loop_wake(loop) < 0)) {
         Py_CLEAR(handle);
     }
@@ -237,7 +237,7 @@ loop_drop_timer(void *Py_UNUSED(owner), HeapNode *node)
 {
     TimerHandle *timer = CL_CONTAINER_OF(node, TimerHandle, node);
     timer->scheduled = false;
-    Py_DECREF(HANDLE_OBJECT(timer));
+    handle_release(HANDLE_OBJECT(timer));
 }
 
 static PyObject *
@@ -253,7 +253,7 @@ loop_add_timer(Loop *loop, double when, PyObject *when_object, PyObject *callbac
         }
     }
     PyObject *handle =
-        timer_handle_new(loop, when, when_object, callback, args, nargs, context);
+        timer_handle_new_hidden(loop, when, when_object, callback, args, nargs, context);
     if (handle == NULL) {
         return NULL;
     }
@@ -325,7 +325,12 @@ loop_drop_entries(Ring *ring)
 {
     while (ring->count > 0) {
         RingEntry entry = ring_pop(ring);
-        Py_DECREF((PyObject *)entry.subject);
+        if (entry.run == loop_run_handle) {
+            handle_release(entry.subject);
+        }
+        else {
+            Py_DECREF((PyObject *)entry.subject);
+        }
         Py_XDECREF((PyObject *)entry.arg);
     }
     ring_free(ring);
@@ -372,14 +377,22 @@ loop_traverse(Loop *loop, visitproc visit, void *arg)
     for (size_t r = 0; r < CL_COUNT_OF(rings); r++) {
         for (size_t i = 0; i < rings[r]->count; i++) {
             RingEntry *entry = ring_at(rings[r], i);
-            Py_VISIT((PyObject *)entry->subject);
+            int rc = entry->run == loop_run_handle
+                         ? handle_visit_owned(entry->subject, visit, arg)
+                         : visit(entry->subject, arg);
+            if (rc != 0) {
+                return rc;
+            }
             Py_VISIT((PyObject *)entry->arg);
         }
     }
     for (size_t i = 0; i < loop->timers.count; i++) {
         TimerHandle *timer =
             CL_CONTAINER_OF(loop->timers.slots[i].node, TimerHandle, node);
-        Py_VISIT(HANDLE_OBJECT(timer));
+        int rc = handle_visit_owned(HANDLE_OBJECT(timer), visit, arg);
+        if (rc != 0) {
+            return rc;
+        }
     }
     int rc = poller_traverse(&loop->poller, (int (*)(void *, void *))(void *)visit, arg);
     if (rc != 0) {

@@ -42,6 +42,18 @@ loop_has_watchers(const Loop *loop)
     return loop->poller.watched > (size_t)(loop->wake.read_fd >= 0);
 }
 
+/* What a burst has left behind is given back bit by bit while the loop has time. */
+static void
+loop_give_back(Loop *loop)
+{
+    FreeList *lists[] = {&loop->free_handles, &loop->free_timers, &loop->free_futures,
+                         &loop->free_tasks, &loop->free_future_iters};
+    for (size_t i = 0; i < CL_COUNT_OF(lists); i++) {
+        freelist_trim(lists[i], CL_FREELIST_IDLE, CL_FREELIST_TRIM);
+    }
+    ring_trim(&loop->ready);
+}
+
 /* Blocks for at most timeout_ns (negative: for ever). Number of events or -1. */
 static int
 loop_sleep(Loop *loop, int64_t timeout_ns)
@@ -54,6 +66,7 @@ loop_sleep(Loop *loop, int64_t timeout_ns)
         err_set_errno(rc);
         return -1;
     }
+    loop_give_back(loop);
     atomic_store(&loop->sleeping, true);
     if (atomic_load(&loop->has_mail)) {
         timeout_ns = 0;
@@ -380,7 +393,6 @@ loop_run_forever(Loop *loop)
     }
 done:
     loop_restore(loop, former);
-    ring_trim(&loop->ready);
     Py_DECREF(loop);
     return rc;
 }
