@@ -22,7 +22,10 @@ def _open_pidfd(pid):
     """A descriptor that becomes readable when the child ends, or None."""
     try:
         return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # Python 3.8; an old kernel, or no descriptor left
+    except (
+        AttributeError,
+        OSError,
+    ):  # Python 3.8; an old kernel, or no descriptor left
         return None
 
 
@@ -121,7 +124,16 @@ class ProcessMixin:
     _log_subprocess = base_events.BaseEventLoop._log_subprocess
 
     async def _make_subprocess_transport(
-        self, protocol, args, shell, stdin, stdout, stderr, bufsize, extra=None, **kwargs
+        self,
+        protocol,
+        args,
+        shell,
+        stdin,
+        stdout,
+        stderr,
+        bufsize,
+        extra=None,
+        **kwargs,
     ):
         waiter = self.create_future()
         transport = SubprocessTransport(

@@ -81,7 +81,14 @@ def test_messages_are_those_of_stock(call, request):
         finally:
             loop.close()
     stock, ours = messages
-    if call[0] in ("run_forever", "stop", "close", "time", "is_running", "create_future"):
+    if call[0] in (
+        "run_forever",
+        "stop",
+        "close",
+        "time",
+        "is_running",
+        "create_future",
+    ):
         # METH_NOARGS: CPython words these itself.
         assert "takes no arguments" in ours or ours == stock
     else:
@@ -91,8 +98,10 @@ def test_messages_are_those_of_stock(call, request):
 def test_class_stands_in_the_message(loop, impl):
     text = message(loop, "call_soon", (), {})
     prefix = NAME.replace("BaseEventLoop", "Loop") if impl.is_cloop else NAME
-    assert text == f"{prefix}call_soon() missing 1 required positional argument: " \
-                   "'callback'"
+    assert (
+        text == f"{prefix}call_soon() missing 1 required positional argument: "
+        "'callback'"
+    )
 
 
 @pytest.mark.parametrize("key", ["callback", "c" * 1000])

@@ -115,7 +115,8 @@ def test_files_begin_with_what_they_are(path):
 
 
 def compiler():
-    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    wanted = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    command = shlex.split(wanted)
     if not shutil.which(command[0]):
         command = ["cc"]
     if not shutil.which(command[0]):
@@ -127,7 +128,7 @@ def compiler():
 def test_each_header_compiles_alone(path, tmp_path):
     unit = tmp_path / "unit.c"
     # Twice: the guard is tested too.
-    unit.write_text('#include "{0}"\n#include "{0}"\nint unit;\n'.format(path))
+    unit.write_text(f'#include "{path}"\n#include "{path}"\nint unit;\n')
     flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
     # A header alone has static functions that nobody calls.
     flags += ["-Wno-unused-function", "-fsyntax-only"]
@@ -139,7 +140,7 @@ def test_each_header_compiles_alone(path, tmp_path):
         [*compiler(), *flags, str(unit)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stdout
@@ -171,7 +172,10 @@ def test_no_library_is_linked():
     foreign = {
         n
         for n in needed
-        if not re.match(r"(libc|libpthread|libm|ld-linux|libasan|libubsan|libtsan"
-                        r"|libpython|libgcc_s)\b", n)
+        if not re.match(
+            r"(libc|libpthread|libm|ld-linux|libasan|libubsan|libtsan"
+            r"|libpython|libgcc_s)\b",
+            n,
+        )
     }
     assert not foreign

@@ -41,9 +41,9 @@ def run(command, **kwargs):
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
         timeout=120,
-        **kwargs
+        **kwargs,
     )
 
 

@@ -47,7 +47,7 @@ def runtime_shape(owner, name):
     return shape(signature, drop_self=not bound)
 
 
-# -- the stub ----------------------------------------------------------------------------
+# -- the stub --------------------------------------------------------------------------
 
 
 def holds(test):
@@ -149,7 +149,7 @@ def test_constructors_agree(cls):
     assert ours == STUBS[cls]["__init__"]
 
 
-# -- the standard library ----------------------------------------------------------------
+# -- the standard library --------------------------------------------------------------
 
 
 def stock_methods():
