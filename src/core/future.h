@@ -33,6 +33,7 @@ typedef struct Future {
     bool log_traceback;
     bool blocking; /* _asyncio_future_blocking */
     bool is_task;
+    bool finalized; /* tp_finalize has run: not to be recycled */
 } Future;
 
 #define FUTURE(op) CL_AFTER_BASE(op, CL_FUTURE_BASE, Future)

@@ -194,8 +194,7 @@ handle_describe_callback(Handle *handle)
     return text;
 }
 
-/* Reports the raised exception of the callback. 0, or -1 when it must leave the loop. */
-static int
+int
 handle_report(PyObject *self)
 {
     Handle *handle = HANDLE(self);

@@ -70,6 +70,10 @@ handle_release(PyObject *handle)
  * SystemExit or KeyboardInterrupt must leave the loop. The caller holds a ref. */
 int handle_run(PyObject *handle);
 
+/* Reports the raised exception as one of the handle's callback. 0, or -1 when it must
+ * leave the loop. */
+int handle_report(PyObject *handle);
+
 /* What Handle.cancel() does. 0 or -1 (a repr that fails in debug mode). */
 int handle_cancel(PyObject *handle);
 

@@ -7,7 +7,7 @@
 
 typedef struct Task {
     Future future;
-    PyObject *coro; /* NULL once done (get_coro then gives None, as stock 3.8+ ... ) */
+    PyObject *coro; /* NULL once an eager first step has finished it, as on stock */
     PyObject *context;
     PyObject *name;      /* NULL: "Task-<name_number>", made when asked */
     uint64_t name_number;
@@ -16,6 +16,7 @@ typedef struct Task {
     int cancels_requested;
     bool must_cancel;
     bool log_destroy_pending;
+    bool in_task_list; /* of the interpreter (3.14 on) */
 } Task;
 
 #define TASK(op) CL_AFTER_BASE(op, CL_FUTURE_BASE, Task)

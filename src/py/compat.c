@@ -70,3 +70,40 @@ PyErr_SetRaisedException(PyObject *exception)
                   PyException_GetTraceback(exception));
 }
 #endif
+
+int
+compat_fetch_stop_iteration(PyObject **value)
+{
+    if (!PyErr_Occurred()) {
+        *value = Py_NewRef(Py_None);
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        *value = NULL;
+        return -1;
+    }
+    PyObject *exception = PyErr_GetRaisedException();
+    *value = Py_XNewRef(((PyStopIterationObject *)exception)->value);
+    Py_DECREF(exception);
+    if (*value == NULL) {
+        *value = Py_NewRef(Py_None);
+    }
+    return 0;
+}
+
+void
+compat_set_stop_iteration(PyObject *value)
+{
+    if (!PyTuple_Check(value) && !PyExceptionInstance_Check(value)) {
+        PyErr_SetObject(PyExc_StopIteration, value);
+    }
+    else {
+        /* PyErr_SetObject would take these apart, or for the exception itself. */
+        PyObject *exception = PyObject_CallOneArg(PyExc_StopIteration, value);
+        if (exception != NULL) {
+            PyErr_SetObject(PyExc_StopIteration, exception);
+            Py_DECREF(exception);
+        }
+    }
+    Py_DECREF(value);
+}

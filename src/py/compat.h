@@ -32,6 +32,20 @@
 #define CL_HAVE_UNCANCEL CL_PY311
 /* Future.cancel(msg=) */
 #define CL_HAVE_CANCEL_MESSAGE CL_PY39
+/* Future.exception's traceback as set is put back by each result() (gh-91351). */
+#define CL_KEEP_EXCEPTION_TB CL_PY311
+/* A cancelled task raises the very CancelledError that ended it; before, a new one
+ * whose __context__ that is (3.9, 3.10), or a bare one (3.8). */
+#define CL_REUSE_CANCELLED_ERROR CL_PY311
+/* repr() by base_futures._future_repr, without a _repr_info method. */
+#define CL_HAVE_REPR_FUNCTIONS CL_PY311
+/* Task(context=), Task.get_context() */
+#define CL_HAVE_TASK_CONTEXT CL_PY311
+#define CL_HAVE_GET_CONTEXT CL_PY312
+/* The last uncancel() takes back a cancellation not yet delivered. */
+#define CL_UNCANCEL_CLEARS_MUST_CANCEL CL_PY313
+/* throw(type, value, traceback) warns. */
+#define CL_WARN_THREE_ARG_THROW CL_PY312
 /* TimerHandle(None, ...) is an AssertionError. */
 #define CL_TIMER_ASSERTS_WHEN (!CL_PY311)
 /* Argument errors of Python functions name them with their class. */
@@ -118,6 +132,7 @@ PyObject_GC_IsTracked(PyObject *op)
     return _PyObject_GC_IS_TRACKED(op);
 }
 
+#define PyCFunction_CheckExact PyCFunction_Check
 #define Py_IS_TYPE(ob, type) (Py_TYPE(ob) == (type))
 #define Py_SET_REFCNT(ob, refcnt) (Py_REFCNT(ob) = (refcnt))
 #define PyThreadState_GetInterpreter(tstate) ((tstate)->interp)
@@ -198,6 +213,109 @@ PyObject_GetOptionalAttr(PyObject *op, PyObject *name, PyObject **value)
     return _PyObject_LookupAttr(op, name, value);
 }
 #endif
+
+/* Whether the running patch release turns a StopIteration given to set_exception() into
+ * a RuntimeError (gh-112182) instead of refusing it. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define CL_WRAP_STOP_ITERATION 1
+#elif PY_VERSION_HEX >= 0x030B0000
+#define CL_WRAP_STOP_ITERATION                                                         \
+    (Py_Version >= 0x030C0200                                                          \
+     || (Py_Version >= 0x030B0800 && Py_Version < 0x030C0000))
+#else
+#define CL_WRAP_STOP_ITERATION 0
+#endif
+
+/* Types whose attributes Python code cannot change, as stock's. */
+#if PY_VERSION_HEX >= 0x030A0000
+#define CL_TPFLAGS_IMMUTABLE Py_TPFLAGS_IMMUTABLETYPE
+#define CL_TPFLAGS_NO_NEW Py_TPFLAGS_DISALLOW_INSTANTIATION
+#else
+#define CL_TPFLAGS_IMMUTABLE 0
+#define CL_TPFLAGS_NO_NEW 0
+#endif
+
+#if PY_VERSION_HEX < 0x030D0000
+#define Py_IsFinalizing _Py_IsFinalizing
+#endif
+
+/* compat.c; the raised StopIteration's value (New ref in *value), or None when nothing
+ * is raised. 0, or -1 with the other exception that is raised. */
+int compat_fetch_stop_iteration(PyObject **value);
+
+/* compat.c; ends an iterator with value: raises StopIteration(value). Steals value. */
+void compat_set_stop_iteration(PyObject *value);
+
+/* dict.setdefault(key, value). *found: Borrowed, what is in the dict now. 0 or -1. */
+static inline int
+compat_dict_set_default(PyObject *dict, PyObject *key, PyObject *value,
+                        PyObject **found)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *now;
+    if (PyDict_SetDefaultRef(dict, key, value, &now) < 0) {
+        return -1;
+    }
+    *found = now;
+    Py_DECREF(now); /* the dict holds it */
+    return 0;
+#else
+    *found = PyDict_SetDefault(dict, key, value);
+    return *found != NULL ? 0 : -1;
+#endif
+}
+
+/* dict.pop(key, None). *value: New ref, or NULL when it was not there. 0 or -1. */
+static inline int
+compat_dict_pop(PyObject *dict, PyObject *key, PyObject **value)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyDict_Pop(dict, key, value) < 0 ? -1 : 0;
+#else
+    PyObject *popped = _PyDict_Pop(dict, key, Py_None);
+    if (popped == Py_None) {
+        Py_DECREF(popped);
+        popped = NULL;
+    }
+    else if (popped == NULL) {
+        *value = NULL;
+        return -1;
+    }
+    *value = popped;
+    return 0;
+#endif
+}
+
+/* An object's inherited __dict__, for traverse and clear. */
+static inline int
+compat_visit_dict(PyObject *self, visitproc visit, void *arg)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyType_HasFeature(Py_TYPE(self), Py_TPFLAGS_MANAGED_DICT)) {
+        return PyObject_VisitManagedDict(self, visit, arg);
+    }
+#endif
+    Py_ssize_t offset = Py_TYPE(self)->tp_dictoffset;
+    if (offset > 0) {
+        Py_VISIT(*(PyObject **)((char *)self + offset));
+    }
+    return 0;
+}
+
+static inline void
+compat_clear_dict(PyObject *self)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyType_HasFeature(Py_TYPE(self), Py_TPFLAGS_MANAGED_DICT)) {
+        PyObject_ClearManagedDict(self);
+        return;
+    }
+#endif
+    Py_ssize_t offset = Py_TYPE(self)->tp_dictoffset;
+    if (offset > 0) {
+        Py_CLEAR(*(PyObject **)((char *)self + offset));
+    }
+}
 
 /* The struct of our own that lies behind the base's. */
 #define CL_AFTER_BASE(op, offset, type) ((type *)((char *)(op) + (offset)))

@@ -77,6 +77,21 @@ check_base(PyObject *base, Py_ssize_t limit)
     return 0;
 }
 
+/* New ref: op.name when that is there and of exactly this type, else NULL. No
+ * exception. */
+static PyObject *
+get_exact(PyObject *op, const char *name, PyTypeObject *type)
+{
+    PyObject *value = PyObject_GetAttrString(op, name);
+    if (value == NULL) {
+        PyErr_Clear();
+    }
+    else if (!Py_IS_TYPE(value, type)) {
+        Py_CLEAR(value);
+    }
+    return value;
+}
+
 /* The set in the WeakSet that asyncio.all_tasks() reads; none from 3.14 on. */
 static int
 find_task_registry(State *state)
@@ -89,14 +104,18 @@ find_task_registry(State *state)
     if (weak_set == NULL) {
         return 0;
     }
-    PyObject *data = PyObject_GetAttrString(weak_set, "data");
-    if (data == NULL || !Py_IS_TYPE(data, &PySet_Type)) {
-        /* Somebody has put another object in its place: use _register_task then. */
-        PyErr_Clear();
+    PyObject *data = get_exact(weak_set, "data", &PySet_Type);
+    PyObject *iterating = get_exact(weak_set, "_iterating", &PySet_Type);
+    PyObject *pending = get_exact(weak_set, "_pending_removals", &PyList_Type);
+    if (data == NULL || iterating == NULL || pending == NULL) {
         Py_XDECREF(data);
-        return 0;
+        Py_XDECREF(iterating);
+        Py_XDECREF(pending);
+        return 0; /* somebody's own WeakSet: use _register_task then */
     }
     state->task_registry = data;
+    state->registry_iterating = iterating;
+    state->registry_pending = pending;
     return 0;
 }
 
@@ -149,6 +168,8 @@ state_traverse(State *state, visitproc visit, void *arg)
     Py_VISIT(state->names_loop);
     Py_VISIT(state->names_context);
     Py_VISIT(state->task_registry);
+    Py_VISIT(state->registry_iterating);
+    Py_VISIT(state->registry_pending);
     return 0;
 }
 
@@ -168,6 +189,8 @@ state_clear(State *state)
     Py_CLEAR(state->names_context);
     Py_CLEAR(state->empty_tuple);
     Py_CLEAR(state->task_registry);
+    Py_CLEAR(state->registry_iterating);
+    Py_CLEAR(state->registry_pending);
 }
 
 /* -- finding ------------------------------------------------------------------------- */

@@ -30,12 +30,17 @@
     X(CancelledError, "asyncio.exceptions", "CancelledError", 1)                       \
     X(future_repr_info, "asyncio.base_futures", "_future_repr_info", 1)                \
     X(task_repr_info, "asyncio.base_tasks", "_task_repr_info", 1)                      \
+    X(future_repr, "asyncio.base_futures", "_future_repr", 0)  /* 3.11 on */           \
+    X(task_repr, "asyncio.base_tasks", "_task_repr", 0)        /* 3.11 on */           \
+    X(add_awaited_by, "asyncio.futures", "future_add_to_awaited_by", 0)                \
+    X(discard_awaited_by, "asyncio.futures", "future_discard_from_awaited_by", 0)      \
     X(task_get_stack, "asyncio.base_tasks", "_task_get_stack", 1)                      \
     X(task_print_stack, "asyncio.base_tasks", "_task_print_stack", 1)                  \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine", 1)                             \
     X(iscoroutinefunction, "asyncio.coroutines", "iscoroutinefunction", 1)             \
     X(isfuture, "asyncio.base_futures", "isfuture", 1)                                 \
     X(extract_stack, "asyncio.format_helpers", "extract_stack", 1)                     \
+    X(traceback_extract_stack, "traceback", "extract_stack", 1)                        \
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source", 1)  \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled", 1) \
     X(run_until_complete_cb, "asyncio.base_events", "_run_until_complete_cb", 1)       \
@@ -47,6 +52,7 @@
     X(swap_current_task, "asyncio.tasks", "_swap_current_task", 0)                     \
     X(register_eager_task, "asyncio.tasks", "_register_eager_task", 0)                 \
     X(unregister_eager_task, "asyncio.tasks", "_unregister_eager_task", 0)             \
+    X(eager_tasks, "asyncio.tasks", "_eager_tasks", 0)                                 \
     X(current_tasks, "asyncio.tasks", "_current_tasks", 0)                             \
     X(all_tasks, "asyncio.tasks", "_all_tasks", 0)             /* to 3.11 */           \
     X(scheduled_tasks, "asyncio.tasks", "_scheduled_tasks", 0) /* 3.12 on */           \
@@ -102,12 +108,14 @@
     X(str_message, "message")                                                          \
     X(str_msg, "msg")                                                                  \
     X(str_name, "name")                                                                \
+    X(str_private_loop, "_loop")                                                       \
     X(str_proto, "proto")                                                              \
     X(str_recv, "recv")                                                                \
     X(str_recv_into, "recv_into")                                                      \
     X(str_recvfrom, "recvfrom")                                                        \
     X(str_recvfrom_into, "recvfrom_into")                                              \
     X(str_remove_done_callback, "remove_done_callback")                                \
+    X(str_repr_info, "_repr_info")                                                     \
     X(str_result, "result")                                                            \
     X(str_run_forever, "run_forever")                                                  \
     X(str_self, "__self__")                                                            \
@@ -135,6 +143,8 @@ typedef struct State {
     PyObject *names_loop;    /* ("loop",) */
     PyObject *names_context; /* ("context",): the kwnames of many calls */
     PyObject *task_registry; /* the WeakSet's own `data` set, or NULL (3.14 on) */
+    PyObject *registry_iterating; /* its set of running iterations; with the former */
+    PyObject *registry_pending;   /* its list of references to be dropped after them */
     uint64_t next_task_name;
     int pysock_layout; /* CL_PYSOCK_*: pysock.h */
 } State;

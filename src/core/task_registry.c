@@ -1,0 +1,242 @@
+/* What asyncio knows about running and existing tasks: current_task(), all_tasks().
+ *
+ * Called at each step and at the ends of a task's life, on its loop's thread. Up to
+ * 3.13 both are Python objects of asyncio, a dict from loop to task and a WeakSet,
+ * into which we reach directly: asking asyncio's own functions costs more than the rest
+ * of a task's life. From 3.14 on they are private to _asyncio, whose functions are
+ * called.
+ *
+ * The WeakSet: its `data` set is given a weak reference without callback (the callback
+ * is a Python function, called at each death), and loses it when the task dies. While
+ * somebody iterates over the WeakSet the set must not shrink: the dead reference then
+ * goes to the list that WeakSet itself keeps for that, and WeakSet drops it later. */
+#include "task_impl.h"
+
+/* New ref, or NULL with an exception. Calls function(a, b) or, b NULL, function(a). */
+static PyObject *
+call_registry(PyObject *function, PyObject *a, PyObject *b)
+{
+    PyObject *stack[3] = {NULL, a, b};
+    size_t nargs = b != NULL ? 2 : 1;
+    if (function == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the cloop module is gone");
+        return NULL;
+    }
+    return PyObject_Vectorcall(
+        function, stack + 1, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+}
+
+static int
+call_registry_void(PyObject *function, PyObject *a, PyObject *b)
+{
+    PyObject *result = call_registry(function, a, b);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* -- the current task ---------------------------------------------------------------- */
+
+/* True when asyncio's dict is what decides. */
+static bool
+has_current_dict(const State *state)
+{
+    return !CL_HAVE_TASK_LIST && CL_LIKELY(state->current_tasks != NULL)
+           && PyDict_CheckExact(state->current_tasks);
+}
+
+int
+task_enter(State *state, PyObject *loop, PyObject *self)
+{
+    if (!has_current_dict(state)) {
+        return call_registry_void(state->enter_task, loop, self);
+    }
+    PyObject *current;
+    Py_ssize_t size_before = PyDict_GET_SIZE(state->current_tasks);
+    if (compat_dict_set_default(state->current_tasks, loop, self, &current) < 0) {
+        return -1;
+    }
+    /* Even the task itself is refused when it was there before. */
+    if (CL_LIKELY(current == self
+                  && PyDict_GET_SIZE(state->current_tasks) > size_before)) {
+        return 0;
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "Cannot enter into task %R while another task %R is being executed.",
+                 self,
+                 current);
+    return -1;
+}
+
+int
+task_leave(State *state, PyObject *loop, PyObject *self)
+{
+    if (!has_current_dict(state)) {
+        return call_registry_void(state->leave_task, loop, self);
+    }
+    PyObject *current;
+    if (compat_dict_pop(state->current_tasks, loop, &current) < 0) {
+        return -1;
+    }
+    if (CL_LIKELY(current == self)) {
+        Py_DECREF(current);
+        return 0;
+    }
+    /* Somebody else's: it stays. */
+    if (current == NULL || PyDict_SetItem(state->current_tasks, loop, current) == 0) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "Leaving task %R does not match the current task %R.",
+                     self,
+                     current != NULL ? current : Py_None);
+    }
+    Py_XDECREF(current);
+    return -1;
+}
+
+PyObject *
+task_swap_current(State *state, PyObject *loop, PyObject *task)
+{
+    if (!has_current_dict(state)) {
+        return call_registry(state->swap_current_task, loop, task);
+    }
+    PyObject *previous;
+    if (PyDict_GetItemRef(state->current_tasks, loop, &previous) < 0) {
+        return NULL;
+    }
+    int rc = 0;
+    if (task != Py_None) {
+        rc = PyDict_SetItem(state->current_tasks, loop, task);
+    }
+    else if (previous != NULL) {
+        rc = PyDict_DelItem(state->current_tasks, loop);
+    }
+    if (rc < 0) {
+        Py_XDECREF(previous);
+        return NULL;
+    }
+    return previous != NULL ? previous : Py_NewRef(Py_None);
+}
+
+/* -- all tasks ------------------------------------------------------------------------ */
+
+/* True when equality and hash of the task are those of the object's address, so that
+ * the set can be asked without running Python code. */
+static bool
+has_identity_hash(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    return type->tp_hash == PyBaseObject_Type.tp_hash
+           && type->tp_richcompare == PyBaseObject_Type.tp_richcompare;
+}
+
+int
+task_register(State *state, PyObject *self)
+{
+    Task *task = TASK(self);
+    if (task->registered != NULL) {
+        return 0; /* __init__ once more */
+    }
+    if (state->task_registry == NULL || !has_identity_hash(self)) {
+        if (call_registry_void(state->register_task, self, NULL) < 0) {
+            return -1;
+        }
+        task->in_task_list = CL_HAVE_TASK_LIST;
+        return 0;
+    }
+    PyObject *ref = PyWeakref_NewRef(self, NULL);
+    if (ref == NULL) {
+        return -1;
+    }
+    if (PySet_Add(state->task_registry, ref) < 0) {
+        Py_DECREF(ref);
+        return -1;
+    }
+    task->registered = ref;
+    return 0;
+}
+
+/* True when the set of tasks in their eager first step can be used directly. */
+static bool
+has_eager_set(const State *state, PyObject *self)
+{
+    return state->eager_tasks != NULL && Py_IS_TYPE(state->eager_tasks, &PySet_Type)
+           && has_identity_hash(self);
+}
+
+int
+task_register_eager(State *state, PyObject *self)
+{
+    return has_eager_set(state, self)
+               ? PySet_Add(state->eager_tasks, self)
+               : call_registry_void(state->register_eager_task, self, NULL);
+}
+
+int
+task_unregister_eager(State *state, PyObject *self)
+{
+    if (!has_eager_set(state, self)) {
+        return call_registry_void(state->unregister_eager_task, self, NULL);
+    }
+    return PySet_Discard(state->eager_tasks, self) < 0 ? -1 : 0;
+}
+
+/* Takes ref out of the WeakSet. */
+static void
+discard_from_registry(State *state, PyObject *ref)
+{
+    if (state->task_registry == NULL) {
+        return; /* the module is gone */
+    }
+    int rc;
+    if (CL_UNLIKELY(state->registry_iterating != NULL
+                    && PySet_GET_SIZE(state->registry_iterating) > 0)) {
+        rc = PyList_Append(state->registry_pending, ref);
+    }
+    else {
+        rc = PySet_Discard(state->task_registry, ref);
+    }
+    if (CL_UNLIKELY(rc < 0)) {
+        PyErr_WriteUnraisable(state->task_registry);
+    }
+}
+
+void
+task_unregister(PyObject *self)
+{
+    Task *task = TASK(self);
+    State *state = task->future.state;
+    if (task->registered != NULL) {
+        PyObject *ref = task->registered;
+        task->registered = NULL;
+        discard_from_registry(state, ref);
+        Py_DECREF(ref);
+    }
+    if (CL_UNLIKELY(task->in_task_list)) {
+        task->in_task_list = false;
+        PyObject *raised = PyErr_GetRaisedException();
+        /* The function must see a live object; nobody keeps it. */
+        Py_SET_REFCNT(self, 1);
+        if (call_registry_void(state->unregister_task, self, NULL) < 0) {
+            PyErr_WriteUnraisable(NULL);
+        }
+        Py_SET_REFCNT(self, Py_REFCNT(self) - 1);
+        PyErr_SetRaisedException(raised);
+    }
+}
+
+/* -- who awaits whom ------------------------------------------------------------------ */
+
+int
+task_note_await(State *state, PyObject *awaited, PyObject *self)
+{
+    return state->add_awaited_by == NULL
+               ? 0
+               : call_registry_void(state->add_awaited_by, awaited, self);
+}
+
+int
+task_note_await_end(State *state, PyObject *awaited, PyObject *self)
+{
+    return state->discard_awaited_by == NULL
+               ? 0
+               : call_registry_void(state->discard_awaited_by, awaited, self);
+}
