@@ -164,8 +164,8 @@ future_schedule_callbacks(PyObject *self)
     if (callbacks != NULL) {
         for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(callbacks); i++) {
             PyObject *pair = PyList_GET_ITEM(callbacks, i);
-            rc = future_schedule(
-                self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+            rc = future_schedule(self, PyTuple_GET_ITEM(pair, 0),
+                                 PyTuple_GET_ITEM(pair, 1));
         }
         Py_DECREF(callbacks);
     }
@@ -483,8 +483,8 @@ fill_report(PyObject *report, Future *future, PyObject *key, PyObject *self,
     }
     return future->source_traceback == NULL
                ? 0
-               : PyDict_SetItem(
-                   report, state->str_source_traceback, future->source_traceback);
+               : PyDict_SetItem(report, state->str_source_traceback,
+                                future->source_traceback);
 }
 
 void
@@ -530,8 +530,7 @@ future_finalize(PyObject *self)
     const char *name = Py_TYPE(self)->tp_name;
     const char *dot = strrchr(name, '.');
     PyObject *exception = Py_XNewRef(future->exception);
-    future_report_unfinished(self,
-                             future->state->str_future,
+    future_report_unfinished(self, future->state->str_future,
                              PyUnicode_FromFormat("%s exception was never retrieved",
                                                   dot != NULL ? dot + 1 : name),
                              exception);

@@ -18,10 +18,10 @@ typedef enum FutureState {
 typedef struct Future {
     State *state; /* NULL until __init__ has run */
     PyObject *loop;
-    Loop *native; /* loop, when it is one of ours; borrowed from `loop` */
-    PyObject *waiter;   /* inline first callback: a Task of ours, or a callable */
+    Loop *native;             /* loop, when it is one of ours; borrowed from `loop` */
+    PyObject *waiter;         /* inline first callback: a Task of ours, or a callable */
     PyObject *waiter_context; /* NULL when waiter is a Task */
-    PyObject *callbacks; /* list of (callback, context) after the first, or NULL */
+    PyObject *callbacks;      /* list of (callback, context) after the first, or NULL */
     PyObject *result;
     PyObject *exception;
     PyObject *exception_tb;
@@ -37,7 +37,7 @@ typedef struct Future {
 } Future;
 
 #define FUTURE(op) CL_AFTER_BASE(op, CL_FUTURE_BASE, Future)
-#define FUTURE_OBJECT(future) ((PyObject *)((char *)(future) - CL_FUTURE_BASE))
+#define FUTURE_OBJECT(future) ((PyObject *)((char *)(future)-CL_FUTURE_BASE))
 
 /* True when op is a Future or Task of ours (any subclass). */
 static inline bool

@@ -24,7 +24,8 @@ future_fill(PyObject *self, Loop *loop, bool is_task)
     if (CL_LIKELY(!(loop->guard & CL_GUARD_DEBUG))) {
         return 0;
     }
-    future->source_traceback = PyObject_CallNoArgs(loop->state->traceback_extract_stack);
+    future->source_traceback =
+        PyObject_CallNoArgs(loop->state->traceback_extract_stack);
     return future->source_traceback != NULL ? 0 : -1;
 }
 
@@ -106,27 +107,24 @@ extern const char Future_make_cancelled_error_doc[];
 #define CL_FUTURE_METHODS                                                              \
     {"result", Future_result, METH_NOARGS, Future_result_doc},                         \
         {"exception", Future_exception, METH_NOARGS, Future_exception_doc},            \
-        {"add_done_callback",                                                          \
-         (PyCFunction)(void (*)(void))Future_add_done_callback,                        \
-         METH_FASTCALL | METH_KEYWORDS,                                                \
-         Future_add_done_callback_doc},                                                \
-        {"remove_done_callback",                                                       \
-         Future_remove_done_callback,                                                  \
-         METH_O,                                                                       \
+        {"add_done_callback", (PyCFunction)(void (*)(void))Future_add_done_callback,   \
+         METH_FASTCALL | METH_KEYWORDS, Future_add_done_callback_doc},                 \
+        {"remove_done_callback", Future_remove_done_callback, METH_O,                  \
          Future_remove_done_callback_doc},                                             \
         {"cancelled", Future_cancelled, METH_NOARGS, Future_cancelled_doc},            \
         {"done", Future_done, METH_NOARGS, Future_done_doc},                           \
-        {"get_loop", Future_get_loop, METH_NOARGS, Future_get_loop_doc}
+    {                                                                                  \
+        "get_loop", Future_get_loop, METH_NOARGS, Future_get_loop_doc                  \
+    }
 
 /* Since 3.9. */
 #define CL_FUTURE_METHODS_39                                                           \
-    {"_make_cancelled_error",                                                          \
-     Future_make_cancelled_error,                                                      \
-     METH_NOARGS,                                                                      \
-     Future_make_cancelled_error_doc}
+    {                                                                                  \
+        "_make_cancelled_error", Future_make_cancelled_error, METH_NOARGS,             \
+            Future_make_cancelled_error_doc                                            \
+    }
 
-#define CL_CANCEL_MESSAGE_ARGUMENT                                                     \
-    "msg, if given, is what the CancelledError says.\n"
+#define CL_CANCEL_MESSAGE_ARGUMENT "msg, if given, is what the CancelledError says.\n"
 
 /* Getters and setters; the closure is unused. */
 PyObject *Future_get_state(PyObject *self, void *closure);
@@ -144,29 +142,24 @@ int Future_set_cancel_message(PyObject *self, PyObject *value, void *closure);
 
 #define CL_FUTURE_GETSET                                                               \
     {"_state", Future_get_state, NULL, NULL, NULL},                                    \
-        {"_asyncio_future_blocking",                                                   \
-         Future_get_blocking,                                                          \
-         Future_set_blocking,                                                          \
-         NULL,                                                                         \
+        {"_asyncio_future_blocking", Future_get_blocking, Future_set_blocking, NULL,   \
          NULL},                                                                        \
         {"_loop", Future_get_loop_attribute, NULL, NULL, NULL},                        \
         {"_callbacks", Future_get_callbacks, NULL, NULL, NULL},                        \
         {"_result", Future_get_result_attribute, NULL, NULL, NULL},                    \
         {"_exception", Future_get_exception_attribute, NULL, NULL, NULL},              \
-        {"_log_traceback",                                                             \
-         Future_get_log_traceback,                                                     \
-         Future_set_log_traceback,                                                     \
-         NULL,                                                                         \
+        {"_log_traceback", Future_get_log_traceback, Future_set_log_traceback, NULL,   \
          NULL},                                                                        \
-        {"_source_traceback", Future_get_source_traceback, NULL, NULL, NULL}
+    {                                                                                  \
+        "_source_traceback", Future_get_source_traceback, NULL, NULL, NULL             \
+    }
 
 /* Since 3.9. */
 #define CL_FUTURE_GETSET_39                                                            \
-    {"_cancel_message",                                                                \
-     Future_get_cancel_message,                                                        \
-     Future_set_cancel_message,                                                        \
-     NULL,                                                                             \
-     NULL}
+    {                                                                                  \
+        "_cancel_message", Future_get_cancel_message, Future_set_cancel_message, NULL, \
+            NULL                                                                       \
+    }
 
 /* repr: function is base_futures._future_repr or its like for tasks (3.11 on; NULL
  * before: self._repr_info() is asked). New ref. */

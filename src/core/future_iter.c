@@ -139,19 +139,15 @@ thrown_exception(PyObject *type, PyObject *value, PyObject *traceback)
     return Py_NewRef(type);
 }
 
-PyDoc_STRVAR(FutureIter_throw_doc,
-             "throw(type[, value[, traceback]])\n--\n\n"
-             "Raise the exception, let go of the future.");
+PyDoc_STRVAR(FutureIter_throw_doc, "throw(type[, value[, traceback]])\n--\n\n"
+                                   "Raise the exception, let go of the future.");
 
 static PyObject *
 FutureIter_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError,
-                     "throw expected at %s argument%s, got %zd",
-                     nargs < 1 ? "least 1" : "most 3",
-                     nargs < 1 ? "" : "s",
-                     nargs);
+        PyErr_Format(PyExc_TypeError, "throw expected at %s argument%s, got %zd",
+                     nargs < 1 ? "least 1" : "most 3", nargs < 1 ? "" : "s", nargs);
         return NULL;
     }
 #if CL_WARN_THREE_ARG_THROW
@@ -221,9 +217,7 @@ FutureIter_dealloc(PyObject *op)
 
 static PyMethodDef FutureIter_methods[] = {
     {"send", FutureIter_send, METH_O, FutureIter_send_doc},
-    {"throw",
-     (PyCFunction)(void (*)(void))FutureIter_throw,
-     METH_FASTCALL,
+    {"throw", (PyCFunction)(void (*)(void))FutureIter_throw, METH_FASTCALL,
      FutureIter_throw_doc},
     {"close", FutureIter_close, METH_NOARGS, FutureIter_close_doc},
     {NULL, NULL, 0, NULL},

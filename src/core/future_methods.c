@@ -130,10 +130,11 @@ Future_exception(PyObject *self, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(future->exception);
 }
 
-PyDoc_STRVAR(Future_set_result_doc,
-             "set_result($self, result, /)\n--\n\n"
-             "Mark the future done. InvalidStateError when it is done. From the loop's\n"
-             "thread. See the asyncio documentation, section \"Futures\".");
+PyDoc_STRVAR(
+    Future_set_result_doc,
+    "set_result($self, result, /)\n--\n\n"
+    "Mark the future done. InvalidStateError when it is done. From the loop's\n"
+    "thread. See the asyncio documentation, section \"Futures\".");
 
 static PyObject *
 Future_set_result(PyObject *self, PyObject *result)
@@ -182,13 +183,8 @@ Future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     }
     else {
         static char *names[] = {"", "context", NULL};
-        if (future_parse(args,
-                         nargs,
-                         kwnames,
-                         "O|$O:add_done_callback",
-                         names,
-                         &callback,
-                         &context)
+        if (future_parse(args, nargs, kwnames, "O|$O:add_done_callback", names,
+                         &callback, &context)
             < 0) {
             return NULL;
         }
@@ -240,8 +236,7 @@ remove_further_callbacks(Future *future, PyObject *callback)
     }
     /* The list, its length and its place in the future may change at each __eq__. */
     for (Py_ssize_t i = 0;
-         future->callbacks != NULL && i < PyList_GET_SIZE(future->callbacks);
-         i++) {
+         future->callbacks != NULL && i < PyList_GET_SIZE(future->callbacks); i++) {
         PyObject *pair = Py_NewRef(PyList_GET_ITEM(future->callbacks, i));
         int equal =
             PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
@@ -403,8 +398,7 @@ future_repr(PyObject *self, PyObject *function)
         return NULL;
     }
     PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "__name__");
-    PyObject *repr =
-        name != NULL ? PyUnicode_FromFormat("<%S %U>", name, text) : NULL;
+    PyObject *repr = name != NULL ? PyUnicode_FromFormat("<%S %U>", name, text) : NULL;
     Py_XDECREF(name);
     Py_DECREF(text);
     return repr;
@@ -529,7 +523,8 @@ Future_get_callbacks(PyObject *self, void *Py_UNUSED(closure))
         rc = pair != NULL ? PyList_Append(list, pair) : -1;
         Py_XDECREF(pair);
     }
-    Py_ssize_t size = future->callbacks != NULL ? PyList_GET_SIZE(future->callbacks) : 0;
+    Py_ssize_t size =
+        future->callbacks != NULL ? PyList_GET_SIZE(future->callbacks) : 0;
     for (Py_ssize_t i = 0; rc == 0 && i < size; i++) {
         rc = PyList_Append(list, PyList_GET_ITEM(future->callbacks, i));
     }
@@ -570,8 +565,7 @@ Future_set_log_traceback(PyObject *self, PyObject *value, void *Py_UNUSED(closur
         return -1;
     }
     if (is_true) {
-        PyErr_SetString(PyExc_ValueError,
-                        "_log_traceback can only be set to False");
+        PyErr_SetString(PyExc_ValueError, "_log_traceback can only be set to False");
         return -1;
     }
     FUTURE(self)->log_traceback = false;
@@ -633,8 +627,7 @@ Future_dealloc(PyObject *self)
         }
     }
     PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, Future_dealloc)
-    compat_clear_weakrefs(self);
+    Py_TRASHCAN_BEGIN(self, Future_dealloc) compat_clear_weakrefs(self);
     future_clear_fields(self);
     future_clear_base(self);
     future_free(self,
@@ -647,9 +640,7 @@ static PyMethodDef Future_methods[] = {
     CL_FUTURE_METHODS,
     {"set_result", Future_set_result, METH_O, Future_set_result_doc},
     {"set_exception", Future_set_exception, METH_O, Future_set_exception_doc},
-    {"cancel",
-     (PyCFunction)(void (*)(void))Future_cancel,
-     CL_CANCEL_FLAGS,
+    {"cancel", (PyCFunction)(void (*)(void))Future_cancel, CL_CANCEL_FLAGS,
      Future_cancel_doc},
 #if CL_HAVE_CANCEL_MESSAGE
     CL_FUTURE_METHODS_39,

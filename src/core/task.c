@@ -147,9 +147,9 @@ task_init(PyObject *self, PyObject *coro, PyObject *loop, PyObject *name,
     return task_start(self, eager_start);
 }
 
-#define CL_TASK_DOC                                                                    \
+#define CL_TASK_DOC                                                                      \
     "A coroutine that a loop drives to its end, and a future of its result. loop: the\n" \
-    "current one when None. A subclass of asyncio.Task, with the same errors. Not\n"    \
+    "current one when None. A subclass of asyncio.Task, with the same errors. Not\n"     \
     "thread-safe. See the asyncio documentation, section \"Task Object\"."
 
 #if CL_HAVE_EAGER_TASKS
@@ -160,8 +160,7 @@ PyDoc_STRVAR(Task_init_doc,
 PyDoc_STRVAR(Task_init_doc,
              "Task(coro, *, loop=None, name=None, context=None)\n--\n\n" CL_TASK_DOC);
 #else
-PyDoc_STRVAR(Task_init_doc,
-             "Task(coro, *, loop=None, name=None)\n--\n\n" CL_TASK_DOC);
+PyDoc_STRVAR(Task_init_doc, "Task(coro, *, loop=None, name=None)\n--\n\n" CL_TASK_DOC);
 #endif
 
 static int
@@ -178,12 +177,12 @@ Task_init(PyObject *self, PyObject *args, PyObject *kwargs)
                                              &loop, &name, &context, &eager_start);
 #elif CL_HAVE_TASK_CONTEXT
     static char *names[] = {"coro", "loop", "name", "context", NULL};
-    int parsed = PyArg_ParseTupleAndKeywords(
-        args, kwargs, "O|$OOO:Task", names, &coro, &loop, &name, &context);
+    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", names, &coro,
+                                             &loop, &name, &context);
 #else
     static char *names[] = {"coro", "loop", "name", NULL};
-    int parsed = PyArg_ParseTupleAndKeywords(
-        args, kwargs, "O|$OO:Task", names, &coro, &loop, &name);
+    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Task", names, &coro,
+                                             &loop, &name);
 #endif
     return parsed ? task_init(self, coro, loop, name, context, eager_start) : -1;
 }
@@ -272,13 +271,11 @@ task_cancel(PyObject *self, PyObject *msg)
     "From the loop's thread. See the asyncio documentation, section \"Task Object\"."
 
 #if CL_HAVE_CANCEL_MESSAGE
-PyDoc_STRVAR(Task_cancel_doc,
-             "cancel($self, /, msg=None)\n--\n\n" CL_TASK_CANCEL_TEXT
-                 CL_CANCEL_MESSAGE_ARGUMENT CL_TASK_CANCEL_END);
+PyDoc_STRVAR(Task_cancel_doc, "cancel($self, /, msg=None)\n--\n\n" CL_TASK_CANCEL_TEXT
+                                  CL_CANCEL_MESSAGE_ARGUMENT CL_TASK_CANCEL_END);
 
 static PyObject *
-Task_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames)
+Task_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *msg;
     if (future_parse_cancel(args, nargs, kwnames, &msg) < 0
@@ -437,14 +434,15 @@ Task_get_stack(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         || future_check_alive(FUTURE(self)) < 0) {
         return NULL;
     }
-    return PyObject_CallFunctionObjArgs(
-        FUTURE(self)->state->task_get_stack, self, limit, NULL);
+    return PyObject_CallFunctionObjArgs(FUTURE(self)->state->task_get_stack, self,
+                                        limit, NULL);
 }
 
-PyDoc_STRVAR(Task_print_stack_doc,
-             "print_stack($self, /, *, limit=None, file=None)\n--\n\n"
-             "Write what get_stack(limit) gives to file, sys.stderr when None. See the\n"
-             "asyncio documentation, section \"Task Object\".");
+PyDoc_STRVAR(
+    Task_print_stack_doc,
+    "print_stack($self, /, *, limit=None, file=None)\n--\n\n"
+    "Write what get_stack(limit) gives to file, sys.stderr when None. See the\n"
+    "asyncio documentation, section \"Task Object\".");
 
 static PyObject *
 Task_print_stack(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -457,8 +455,8 @@ Task_print_stack(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         || future_check_alive(FUTURE(self)) < 0) {
         return NULL;
     }
-    return PyObject_CallFunctionObjArgs(
-        FUTURE(self)->state->task_print_stack, self, limit, file, NULL);
+    return PyObject_CallFunctionObjArgs(FUTURE(self)->state->task_print_stack, self,
+                                        limit, file, NULL);
 }
 
 static PyObject *
@@ -566,10 +564,8 @@ Task_finalize(PyObject *self)
     if (task->future.phase == CL_FUTURE_PENDING && task->log_destroy_pending
         && future_is_alive(&task->future) && task->future.state->str_task != NULL) {
         future_report_unfinished(
-            self,
-            task->future.state->str_task,
-            PyUnicode_FromString("Task was destroyed but it is pending!"),
-            NULL);
+            self, task->future.state->str_task,
+            PyUnicode_FromString("Task was destroyed but it is pending!"), NULL);
     }
     future_finalize(self);
 }
@@ -590,8 +586,8 @@ Task_dealloc(PyObject *self)
         }
     }
     PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, Task_dealloc)
-    if (state != NULL) {
+    Py_TRASHCAN_BEGIN(self, Task_dealloc) if (state != NULL)
+    {
         task_unregister(self);
     }
     compat_clear_weakrefs(self);
@@ -607,9 +603,7 @@ static PyMethodDef Task_methods[] = {
     CL_FUTURE_METHODS,
     {"set_result", Task_set_result, METH_O, Task_set_result_doc},
     {"set_exception", Task_set_exception, METH_O, Task_set_exception_doc},
-    {"cancel",
-     (PyCFunction)(void (*)(void))Task_cancel,
-     CL_TASK_CANCEL_FLAGS,
+    {"cancel", (PyCFunction)(void (*)(void))Task_cancel, CL_TASK_CANCEL_FLAGS,
      Task_cancel_doc},
 #if CL_HAVE_UNCANCEL
     {"cancelling", Task_cancelling, METH_NOARGS, Task_cancelling_doc},
@@ -621,14 +615,10 @@ static PyMethodDef Task_methods[] = {
 #endif
     {"get_name", Task_get_name, METH_NOARGS, Task_get_name_doc},
     {"set_name", Task_set_name, METH_O, Task_set_name_doc},
-    {"get_stack",
-     (PyCFunction)(void (*)(void))Task_get_stack,
-     METH_FASTCALL | METH_KEYWORDS,
-     Task_get_stack_doc},
-    {"print_stack",
-     (PyCFunction)(void (*)(void))Task_print_stack,
-     METH_FASTCALL | METH_KEYWORDS,
-     Task_print_stack_doc},
+    {"get_stack", (PyCFunction)(void (*)(void))Task_get_stack,
+     METH_FASTCALL | METH_KEYWORDS, Task_get_stack_doc},
+    {"print_stack", (PyCFunction)(void (*)(void))Task_print_stack,
+     METH_FASTCALL | METH_KEYWORDS, Task_print_stack_doc},
 #if CL_HAVE_CANCEL_MESSAGE
     CL_FUTURE_METHODS_39,
 #endif
@@ -643,11 +633,8 @@ static PyGetSetDef Task_getset[] = {
 #if CL_HAVE_CANCEL_MESSAGE
     CL_FUTURE_GETSET_39,
 #endif
-    {"_log_destroy_pending",
-     Task_get_log_destroy_pending,
-     Task_set_log_destroy_pending,
-     NULL,
-     NULL},
+    {"_log_destroy_pending", Task_get_log_destroy_pending, Task_set_log_destroy_pending,
+     NULL, NULL},
     {"_must_cancel", Task_get_must_cancel, NULL, NULL, NULL},
     {"_coro", Task_get_coro_attribute, NULL, NULL, NULL},
     {"_fut_waiter", Task_get_fut_waiter, NULL, NULL, NULL},

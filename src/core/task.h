@@ -9,7 +9,7 @@ typedef struct Task {
     Future future;
     PyObject *coro; /* NULL once an eager first step has finished it, as on stock */
     PyObject *context;
-    PyObject *name;      /* NULL: "Task-<name_number>", made when asked */
+    PyObject *name; /* NULL: "Task-<name_number>", made when asked */
     uint64_t name_number;
     PyObject *fut_waiter; /* what it awaits, or NULL */
     PyObject *registered; /* the weakref that stands in the registry's set, or NULL */

@@ -22,8 +22,8 @@ call_registry(PyObject *function, PyObject *a, PyObject *b)
         PyErr_SetString(PyExc_RuntimeError, "the cloop module is gone");
         return NULL;
     }
-    return PyObject_Vectorcall(
-        function, stack + 1, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    return PyObject_Vectorcall(function, stack + 1,
+                               nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 static int
@@ -62,8 +62,7 @@ task_enter(State *state, PyObject *loop, PyObject *self)
     }
     PyErr_Format(PyExc_RuntimeError,
                  "Cannot enter into task %R while another task %R is being executed.",
-                 self,
-                 current);
+                 self, current);
     return -1;
 }
 
@@ -84,8 +83,7 @@ task_leave(State *state, PyObject *loop, PyObject *self)
     /* Somebody else's: it stays. */
     if (current == NULL || PyDict_SetItem(state->current_tasks, loop, current) == 0) {
         PyErr_Format(PyExc_RuntimeError,
-                     "Leaving task %R does not match the current task %R.",
-                     self,
+                     "Leaving task %R does not match the current task %R.", self,
                      current != NULL ? current : Py_None);
     }
     Py_XDECREF(current);

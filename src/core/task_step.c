@@ -25,8 +25,8 @@ static PyObject *
 Task_step(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs > 1) {
-        PyErr_Format(
-            PyExc_TypeError, "task_step expected at most 1 argument, got %zd", nargs);
+        PyErr_Format(PyExc_TypeError, "task_step expected at most 1 argument, got %zd",
+                     nargs);
         return NULL;
     }
     if (task_step(self, nargs == 1 ? args[0] : NULL) < 0) {
@@ -84,11 +84,11 @@ Task_wakeup(PyObject *self, PyObject *future)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef task_step_def = {
-    "task_step", (PyCFunction)(void (*)(void))Task_step, METH_FASTCALL, task_step_doc};
+static PyMethodDef task_step_def = {"task_step", (PyCFunction)(void (*)(void))Task_step,
+                                    METH_FASTCALL, task_step_doc};
 
-static PyMethodDef task_wakeup_def = {
-    "task_wakeup", Task_wakeup, METH_O, task_wakeup_doc};
+static PyMethodDef task_wakeup_def = {"task_wakeup", Task_wakeup, METH_O,
+                                      task_wakeup_doc};
 
 PyObject *
 task_wakeup_callable(PyObject *self)
@@ -120,8 +120,8 @@ task_call_step_soon(PyObject *self, PyObject *exception)
         return -1;
     }
     PyObject *loop = Py_NewRef(task->future.loop);
-    int rc = loop_call_soon(
-        task->future.state, loop, callable, exception, task->context);
+    int rc =
+        loop_call_soon(task->future.state, loop, callable, exception, task->context);
     Py_DECREF(loop);
     Py_DECREF(callable);
     return rc;
@@ -185,17 +185,14 @@ static int
 task_refuse_plain_yield(PyObject *self, PyObject *result)
 {
     return task_throw_soon(
-        self,
-        "yield was used instead of yield from in task %R with %R",
-        self,
-        result);
+        self, "yield was used instead of yield from in task %R with %R", self, result);
 }
 
 static int
 task_refuse_loop(PyObject *self, PyObject *result)
 {
-    return task_throw_soon(
-        self, "Task %R got Future %R attached to a different loop", self, result);
+    return task_throw_soon(self, "Task %R got Future %R attached to a different loop",
+                           self, result);
 }
 
 /* New ref: the loop of a future-like object: get_loop(), else _loop. */
@@ -301,8 +298,7 @@ task_refuse(PyObject *self, PyObject *result)
         rc = task_throw_soon(self,
                              "yield was used instead of yield from for generator in "
                              "task %R with %R",
-                             self,
-                             result);
+                             self, result);
     }
     else {
         rc = task_throw_soon(self, "Task got bad yield: %R", result);
@@ -434,9 +430,7 @@ task_run_coroutine(PyObject *self, PyObject *exception)
     Task *task = TASK(self);
     State *state = task->future.state;
     if (CL_UNLIKELY(task->future.phase != CL_FUTURE_PENDING)) {
-        PyErr_Format(state->InvalidStateError,
-                     "__step(): already done: %R %R",
-                     self,
+        PyErr_Format(state->InvalidStateError, "__step(): already done: %R %R", self,
                      exception != NULL ? exception : Py_None);
         return -1;
     }
@@ -525,11 +519,8 @@ task_report(PyObject *self, PyMethodDef *def, PyObject *arg)
     PyObject *handle = NULL;
     PyObject *callable = PyCFunction_New(def, self);
     if (callable != NULL) {
-        handle = handle_new(TASK(self)->future.native,
-                            callable,
-                            &arg,
-                            arg != NULL ? 1 : 0,
-                            TASK(self)->context);
+        handle = handle_new(TASK(self)->future.native, callable, &arg,
+                            arg != NULL ? 1 : 0, TASK(self)->context);
         Py_DECREF(callable);
     }
     if (handle == NULL) {
