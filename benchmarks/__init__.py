@@ -1,0 +1,1 @@
+"""Benchmarks of cloop beside other asyncio event loops: ``python -m benchmarks``."""
