@@ -1,4 +1,4 @@
-"""Echo by Protocol, BufferedProtocol and sock_*: TCP and Unix, sizes and connections."""
+"""Echo by Protocol, BufferedProtocol and sock_*: sizes, connections, TCP and Unix."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ def row(prefix, title, make, sizes, ops, limit):
             heavy=size > 1_000,
         )(make(size))
         names.append(name)
-    GROWTHS.append(Growth(title.format("..".join(sizes[:1] + sizes[-1:])), names, limit))
+    GROWTHS.append(
+        Growth(title.format("..".join(sizes[:1] + sizes[-1:])), names, limit)
+    )
 
 
 # log2(1M) / log2(1k) is 2: at most logarithmic.

@@ -30,7 +30,9 @@ def create_close(factory, n):
     return clock() - start
 
 
-@core("lifecycle", "Runner with a loop factory, one coroutine", bare=True, since=(3, 12))
+@core(
+    "lifecycle", "Runner with a loop factory, one coroutine", bare=True, since=(3, 12)
+)
 def runner(factory, n):
     start = clock()
     for _ in repeat(None, n):

@@ -62,29 +62,30 @@ def churn(standing):
 def fired(count):
     """Make `count` timers, let them fall due, run them; the wait is not counted."""
 
+    delays = [_SHORT_S + i * 1e-7 for i in range(count)]
+
+    async def once(loop):
+        call_later = loop.call_later
+        left = count
+        done = loop.create_future()
+
+        def fire():
+            nonlocal left
+            left -= 1
+            if not left:
+                done.set_result(None)
+
+        start = clock()
+        for delay in delays:
+            call_later(delay, fire)
+        made = clock() - start
+        time.sleep(_SHORT_S + delays[-1])
+        start = clock()
+        await done
+        return made + clock() - start
+
     async def run(loop, n):
-        elapsed = 0.0
-        delays = [_SHORT_S + i * 1e-7 for i in range(count)]
-        for _ in range(n):
-            start = clock()
-            call_later = loop.call_later
-            left = count
-            done = loop.create_future()
-
-            def fire():
-                nonlocal left
-                left -= 1
-                if not left:
-                    done.set_result(None)
-
-            for delay in delays:
-                call_later(delay, fire)
-            elapsed += clock() - start
-            time.sleep(_SHORT_S + delays[-1])
-            start = clock()
-            await done
-            elapsed += clock() - start
-        return elapsed
+        return sum([await once(loop) for _ in range(n)])
 
     return run
 

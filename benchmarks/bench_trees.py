@@ -52,7 +52,7 @@ async def task_group_tree(loop, n):
 
 
 def tree(leaf):
-    """A coroutine function that grows n trees by gather and runs leaf(i) at their tips."""
+    """A coroutine function that grows n trees by gather, with leaf(i) at the tips."""
 
     async def run(loop, n):
         count = 0

@@ -45,7 +45,7 @@ _PACKAGES = ("uvicorn", "aiohttp")  # kinds that need a package of their own nam
 
 
 def program(name):
-    """The path of `name`.c of this folder, compiled; built once per source and flags."""
+    """The path of `name`.c of this folder, compiled once per source and flags."""
     source = os.path.join(_HERE, name + ".c")
     with open(source, "rb") as file:
         mark = hashlib.sha256(file.read() + " ".join(_CFLAGS).encode()).hexdigest()[:16]
@@ -191,7 +191,9 @@ class NetScenario(Scenario):
             argv, core=settings.load_core, timeout_s=settings.timeout_s
         )
         if code != 0:
-            raise Failed(err.strip().rpartition("\n")[2] or f"loadgen ended with {code}")
+            raise Failed(
+                err.strip().rpartition("\n")[2] or f"loadgen ended with {code}"
+            )
         report = json.loads(out)
         if not report["requests"]:
             raise Failed("no request was answered")

@@ -1,6 +1,6 @@
 """Bar charts of a saved run; needs matplotlib.
 
-    python -m benchmarks.plots benchmarks/results/NAME.json [FOLDER]
+python -m benchmarks.plots benchmarks/results/NAME.json [FOLDER]
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def draw(data, folder, stem):
         height = 0.8 / len(loops)
         figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.45 * len(rows)))
         for i, loop in enumerate(loops):
-            shown = [(y, r["ratios"][loop]) for y, r in enumerate(rows) if r["ratios"].get(loop)]
+            shown = [
+                (y, r["ratios"][loop])
+                for y, r in enumerate(rows)
+                if r["ratios"].get(loop)
+            ]
             medians = [s["median"] for _, s in shown]
             axes.barh(
                 [y + 0.4 - (i + 0.5) * height for y, _ in shown],
@@ -55,7 +59,9 @@ def draw(data, folder, stem):
             )
         axes.axvline(1.0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(rows)), [r["title"] for r in rows], fontsize=8)
-        axes.set_xlabel(f"cost of the other / cost of {data['subject']} (more is better)")
+        axes.set_xlabel(
+            f"cost of the other / cost of {data['subject']} (more is better)"
+        )
         axes.set_title(f"{family}, Python {data['machine']['python']}", fontsize=10)
         axes.legend(fontsize=8)
         figure.tight_layout()

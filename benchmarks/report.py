@@ -18,7 +18,7 @@ def cost_text(value, unit):
 
 
 def ratio_text(spread, target, met):
-    text = f"{spread['median']:.2f} ({spread['min']:.2f}–{spread['max']:.2f})"
+    text = f"{spread['median']:.2f} ({spread['min']:.2f}-{spread['max']:.2f})"
     if target is not None:
         text += f" {'✓' if met else '✗'} {target:g}"
     return text
@@ -42,7 +42,7 @@ def _row(row, others, subject):
         elif row["cost"].get(loop):
             cells.append(cost_text(row["cost"][loop]["median"], row["unit"]))
         else:
-            cells.append("–")
+            cells.append("-")
     share = row["wait_share"]
     waited = "" if share is None else f"{share:.1%}" + (" !" if share > _WAITED else "")
     return cells + [waited]
@@ -50,7 +50,7 @@ def _row(row, others, subject):
 
 def _why(status):
     if not status:
-        return "–"
+        return "-"
     return "not supported" if status.startswith("not supported") else "failed"
 
 
@@ -66,10 +66,11 @@ def markdown(data):
     versions = ", ".join(f"{n} {v or ''}".strip() for n, v in data["loops"].items())
     lines = [
         f"{versions}; {machine['cpu']}, {machine['cores']} cores, Linux "
-        f"{machine['kernel']}; {settings['rounds']} rounds, interleaved, {data['when']}.",
+        f"{machine['kernel']}; {settings['rounds']} rounds, interleaved; "
+        f"{data['when']}.",
         "",
         f"Figures beside {subject}'s cost are how many times that the other's cost is: "
-        "median (smallest–largest) of the rounds' ratios, then the target where there "
+        "median (smallest-largest) of the rounds' ratios, then the target where there "
         "is one. The last column is the largest share of time that a contestant waited "
         "for a core.",
     ]
@@ -93,7 +94,7 @@ def markdown(data):
             cells = [f"{claim['title']}, at most {claim['limit']:g}x"]
             for loop in loops:
                 spread = claim["growth"].get(loop)
-                cells.append(f"{spread['median']:.2f}" if spread else "–")
+                cells.append(f"{spread['median']:.2f}" if spread else "-")
             rows.append(cells)
         lines += ["", *_table(["growth of the cost per operation", *loops], rows)]
     failed = [

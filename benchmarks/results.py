@@ -39,7 +39,9 @@ class Row:
         self.samples.setdefault(loop, []).append(sample)
 
     def values(self, loop, key="value"):
-        return [s[key] for s in self.samples.get(loop, ()) if s and s.get(key) is not None]
+        return [
+            s[key] for s in self.samples.get(loop, ()) if s and s.get(key) is not None
+        ]
 
     def ratios(self, subject, other, key="value"):
         """One ratio for each round in which both were measured."""
@@ -54,7 +56,7 @@ class Row:
         return max((statistics.median(s) for s in shares if s), default=None)
 
     def verdicts(self, subject, present):
-        """For each target against a loop that took part: (loop, target, median, met)."""
+        """(loop, target, median, met) for each target against a loop that took part."""
         found = []
         for loop, target in self.scenario.targets.items():
             if loop not in present or loop == subject:
@@ -178,5 +180,7 @@ def misses(data):
     for claim in data["growth"]:
         if claim["met"] is False:
             grown = claim["growth"][data["subject"]]["median"]
-            said.append(f"{claim['title']}: cost grew {grown:.2f}x, limit {claim['limit']:g}x")
+            said.append(
+                f"{claim['title']}: cost grew {grown:.2f}x, limit {claim['limit']:g}x"
+            )
     return said

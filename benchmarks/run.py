@@ -58,8 +58,8 @@ def measure(items, contestants, rounds, settings, tell=lambda text: None):
         row = rows[item.name] = results.Row(item)
         mine = [c for c in contestants if takes_part(c, item)]
         for number in range(1, rounds + 1):
-            place = f"[{i}/{len(items)}] round {number}/{rounds} "
-            one_round(row, mine, settings, lambda text: tell(place + text))
+            place = f"[{i}/{len(items)}] round {number}/{rounds}"
+            one_round(row, mine, settings, lambda text, at=place: tell(f"{at} {text}"))
     return rows
 
 
@@ -81,19 +81,25 @@ def parse(argv):
         description="Measure asyncio event loops against each other, interleaved.",
     )
     parser.add_argument("--rounds", type=int, help="default 7, with --quick 1")
-    parser.add_argument("--quick", action="store_true", help="a moment each: a smoke test")
+    parser.add_argument(
+        "--quick", action="store_true", help="a moment each: a smoke test"
+    )
     parser.add_argument("--only", metavar="GLOB,..", help="scenarios by name")
     parser.add_argument("--family", metavar="NAME,..", help="scenarios by family")
     parser.add_argument("--all", action="store_true", help="the whole echo matrix too")
     parser.add_argument("--loops", metavar="NAME,..", help="default: all installed")
     parser.add_argument("--subject", default="cloop", help="whom ratios are about")
     parser.add_argument("--no-gc", action="store_true", help="collector off, for all")
-    parser.add_argument("--no-pin", action="store_true", help="leave cores to the kernel")
+    parser.add_argument(
+        "--no-pin", action="store_true", help="leave cores to the kernel"
+    )
     parser.add_argument("--json", metavar="FILE", help="save the run")
     parser.add_argument("--markdown", metavar="FILE", help="save the report")
     parser.add_argument("--plots", metavar="FOLDER", help="draw charts (matplotlib)")
     parser.add_argument("--check", action="store_true", help="exit 1 below a target")
-    parser.add_argument("--list", action="store_true", help="list scenarios and targets")
+    parser.add_argument(
+        "--list", action="store_true", help="list scenarios and targets"
+    )
     return parser.parse_args(argv)
 
 
@@ -104,7 +110,10 @@ def names(text):
 def show(items):
     for item in items:
         wanted = ", ".join(f"{t:g}x {loop}" for loop, t in item.targets.items())
-        print(f"{item.name:30} {item.family:12} {item.title}" + f"  [{wanted}]" * bool(wanted))
+        print(
+            f"{item.name:30} {item.family:12} {item.title}"
+            + f"  [{wanted}]" * bool(wanted)
+        )
 
 
 def save(path, text):
@@ -136,7 +145,9 @@ def main(argv=None):
     if args.subject not in {c.name for c in present}:
         print(f"{args.subject} is not among the loops of this run", file=sys.stderr)
         return 2
-    settings = scenario.Settings(quick=args.quick, gc=not args.no_gc, pin=not args.no_pin)
+    settings = scenario.Settings(
+        quick=args.quick, gc=not args.no_gc, pin=not args.no_pin
+    )
     rounds = args.rounds or (1 if args.quick else 7)
     tell = teller(sys.stderr)
     began = time.monotonic()

@@ -1,6 +1,6 @@
 """One measurement in one fresh process; prints a line of JSON for each scenario.
 
-    python -m benchmarks.worker --loop cloop --scenario call_soon_chain
+python -m benchmarks.worker --loop cloop --scenario call_soon_chain
 """
 
 from __future__ import annotations
