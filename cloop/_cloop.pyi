@@ -1,4 +1,4 @@
-"""Types of the C module. `cloop.Loop` adds what is written in Python (cloop/loop.py)."""
+"""Types of the C module. `cloop.Loop` adds what is Python (cloop/loop.py)."""
 
 import asyncio
 import socket

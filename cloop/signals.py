@@ -2,11 +2,12 @@
 
 CPython's C handler writes the number of each signal into a pipe (its "wakeup fd") that
 the loop watches; the user's callback then runs from the ready ring. The pipe is made
-with the first handler and goes with the last; the wakeup fd that was there before is put
-back, unless somebody else has set one meanwhile. Main thread only, as on stock.
+with the first handler and goes with the last; the wakeup fd that was there before is
+put back, unless somebody else has set one meanwhile. Main thread only, as on stock.
 
 A burst may fill the pipe, and then bytes are lost. The Python-level handler therefore
-notes each kind of signal too: after a full pipe every kind noted is served at least once.
+notes each kind of signal too: after a full pipe every kind noted is served at least
+once.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """CPython's own asyncio tests on cloop, module by module, against stock.
 
 The tool is ../shared/conformance (beside this repository). A test that stock passes and
-cloop does not is a failure, unless pending.txt names it: those need transports, servers,
-processes or TLS, which cloop does not have yet. A name there that passes is a failure
+cloop does not is a failure, unless pending.txt names it: those need transports,
+servers, processes or TLS, which cloop does not have yet. A name there that passes is a failure
 too, so that the list cannot grow old.
 """
 
@@ -79,7 +79,7 @@ def run_module(module, folder):
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
         env=environment,
         cwd=str(folder),
         timeout=880,
