@@ -8,6 +8,49 @@
 
 #include "../core/handle.h"
 
+typedef struct FdWatch FdWatch;
+typedef struct FdWaiter FdWaiter;
+
+/* Embedded in an operation that waits until its descriptor is ready. */
+struct FdWaiter {
+    List node;
+    FdWatch *watch;   /* NULL while not waiting */
+    bool level; /* be called as long as the descriptor is ready; else once per arrival,
+                 * which is cheaper: then on_ready answers 0 only after EAGAIN */
+    PyObject *object; /* what it is embedded in: the watch holds a ref while waiting */
+    /* Tries again. 1: over, it has taken itself out (fdwatch_forget); 0: it waits on;
+     * -1: an exception must leave the loop. May run anything. */
+    int (*on_ready)(FdWaiter *waiter);
+    /* Its socket does no longer stand behind the number. Only asked for sockets that
+     * have been closed or replaced; runs no Python code. */
+    bool (*is_lost)(FdWaiter *waiter);
+    /* It no longer waits, and nobody will call it: its socket was closed and the number
+     * is somebody else's (lost), or the loop closes. May run anything. */
+    void (*on_drop)(FdWaiter *waiter, bool lost);
+};
+
+static inline void
+fdwatch_init_waiter(FdWaiter *waiter)
+{
+    list_init(&waiter->node);
+    waiter->watch = NULL;
+    waiter->level = false;
+}
+
+/* Waits until fd is readable or writable. sock is the socket object whose descriptor fd
+ * is at this moment. Unless waiter->level, the operation has just got EAGAIN: only what
+ * comes later is reported. Fill in object, level and the functions first.
+ * 0, or -1 with an exception (transport on fd, loop closed, bad descriptor). */
+int fdwatch_wait(Loop *loop, FdWaiter *waiter, int fd, unsigned direction,
+                 PyObject *sock);
+
+/* Sets waiter->level, also while it waits. */
+void fdwatch_make_level(FdWaiter *waiter);
+
+/* Takes the waiter out; releases the watch's ref to its object. Nothing happens when it
+ * does not wait. */
+void fdwatch_forget(FdWaiter *waiter);
+
 /* loop.add_reader / remove_reader ... : direction is CL_READABLE or CL_WRITABLE.
  * fileobj: an int or an object with fileno(); errors as selectors gives them. */
 PyObject *fdwatch_add(Loop *loop, unsigned direction, PyObject *fileobj,

@@ -60,6 +60,7 @@
     X(check_ssl_socket, "asyncio.base_events", "_check_ssl_socket", 0)                 \
     X(check_ssl_socket_38, "asyncio.selector_events", "_check_ssl_socket", 0)          \
     X(SendfileNotAvailableError, "asyncio.exceptions", "SendfileNotAvailableError", 1) \
+    X(UnsupportedOperation, "io", "UnsupportedOperation", 1)                           \
     X(socket_socket, "socket", "socket", 1)                                            \
     X(sock_fileno, "_socket", "socket.fileno", 1)                                      \
     X(sock_family, "_socket", "socket.family", 1)                                      \

@@ -1,0 +1,166 @@
+/* sock_sendfile's native part: os.sendfile in a state machine.
+ *
+ * Called by sockops.c on the loop's thread; cloop/sendfile.py checks the arguments and
+ * falls back to reading and sending when this raises SendfileNotAvailableError. The GIL
+ * is released during the call, which may read from a disk. The file's own position is
+ * not used; at the end it is set behind what was sent, as stock does, also when the
+ * operation is cancelled. */
+#include "sockop.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "../os/sys.h"
+#include "../py/err.h"
+
+/* After so many calls in a row others have their turn. */
+#define CL_SENDFILE_TURN_MAX 16
+/* Linux sends no more than this in one call. */
+#define CL_SENDFILE_MAX 0x7ffff000
+
+static int
+not_available(SockOp *op, const char *message)
+{
+    PyErr_SetString(op->state->SendfileNotAvailableError, message);
+    return -1;
+}
+
+static void
+update_position(SockOp *op)
+{
+    if (op->done > 0) {
+        (void)lseek(op->file_fd, op->file_offset, SEEK_SET);
+    }
+}
+
+/* The file's descriptor. 0 or -1. */
+static int
+read_file_fd(SockOp *op, PyObject *file)
+{
+    PyObject *number = PyObject_CallMethodNoArgs(file, op->state->str_fileno);
+    if (number == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)
+            || PyErr_ExceptionMatches(op->state->UnsupportedOperation)) {
+            PyErr_Clear();
+            return not_available(op, "not a regular file");
+        }
+        return -1;
+    }
+    op->file_fd = PyObject_AsFileDescriptor(number);
+    Py_DECREF(number);
+    return op->file_fd < 0 ? -1 : 0;
+}
+
+static int
+sendfile_failed(SockOp *op, int rc)
+{
+    update_position(op);
+    if (op->done == 0) {
+        return not_available(op, "os.sendfile call failed");
+    }
+    if (rc == -ENOTCONN) {
+        /* Closed in the middle: stock makes it the same on all systems. */
+        PyObject *cause = err_new_errno(rc);
+        PyObject *error =
+            cause == NULL ? NULL
+                          : PyObject_CallFunction(PyExc_ConnectionError,
+                                                  "si",
+                                                  "socket is not connected",
+                                                  ENOTCONN);
+        if (error == NULL) {
+            Py_XDECREF(cause);
+            return -1;
+        }
+        PyException_SetCause(error, cause);
+        PyErr_SetObject(PyExc_ConnectionError, error);
+        Py_DECREF(error);
+        return -1;
+    }
+    err_set_errno(rc);
+    return -1;
+}
+
+static int
+sendfile_finish(SockOp *op, PyObject **result)
+{
+    update_position(op);
+    *result = PyLong_FromSsize_t(op->done);
+    return *result != NULL ? CL_SOCKOP_DONE : -1;
+}
+
+static int
+sendfile_attempt(SockOp *op, PyObject **result)
+{
+    if (pysock_fileno_of(op->state, op->sock, &op->fd) < 0) {
+        update_position(op);
+        return -1;
+    }
+    for (int i = 0; i < CL_SENDFILE_TURN_MAX; i++) {
+        int64_t length = op->file_limit;
+        if (op->file_count != 0) {
+            length = op->file_count - op->done;
+            if (length <= 0) {
+                return sendfile_finish(op, result);
+            }
+        }
+        if (length > CL_SENDFILE_MAX) {
+            length = CL_SENDFILE_MAX;
+        }
+        off_t offset = op->file_offset;
+        ssize_t rc;
+        Py_BEGIN_ALLOW_THREADS
+        rc = sys_sendfile(op->fd, op->file_fd, &offset, (size_t)length);
+        Py_END_ALLOW_THREADS
+        if (rc == -EAGAIN || rc == -EINTR) {
+            return CL_SOCKOP_BLOCKED;
+        }
+        if (rc < 0) {
+            return sendfile_failed(op, (int)rc);
+        }
+        if (rc == 0) {
+            return sendfile_finish(op, result);
+        }
+        op->file_offset += rc;
+        op->done += rc;
+    }
+    return CL_SOCKOP_BLOCKED;
+}
+
+static int
+sendfile_start(SockOp *op, PyObject **result)
+{
+    struct stat status;
+    PyObject *count = op->args[2];
+
+    fdwatch_make_level(&op->waiter); /* it may pause without EAGAIN */
+    if (read_file_fd(op, op->args[0]) < 0) {
+        return -1;
+    }
+    if (fstat(op->file_fd, &status) < 0) {
+        return not_available(op, "not a regular file");
+    }
+    op->file_offset = (off_t)PyLong_AsLongLong(op->args[1]);
+    if (op->file_offset == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (count != NULL && count != Py_None) {
+        op->file_count = PyLong_AsLongLong(count);
+        if (op->file_count == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    op->file_limit = op->file_count != 0 ? op->file_count : (int64_t)status.st_size;
+    if (op->file_limit == 0) {
+        *result = PyLong_FromLong(0); /* an empty file */
+        return *result != NULL ? CL_SOCKOP_DONE : -1;
+    }
+    return sendfile_attempt(op, result);
+}
+
+const SockOpKind sockop_sendfile = {
+    .name = "_sock_sendfile_native",
+    .direction = CL_WRITABLE,
+    .start = sendfile_start,
+    .attempt = sendfile_attempt,
+    .abandon = update_position,
+};
