@@ -1,8 +1,8 @@
 """run_in_executor and the default executor.
 
-The way back from the worker thread is two bound methods and no closures: one worker
-callback that posts the outcome to the loop, one callback of the asyncio future that
-passes a cancellation on to the worker's.
+A call's outcome and its cancellation go through two partial objects that lead one way
+each (stock's chained closures do the same), so that nothing is left for the garbage
+collector once the call is done: a concurrent future keeps its callbacks for good.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from asyncio import futures
+from functools import partial
 
 _PoolFuture = concurrent.futures.Future
 _copy_state = futures._copy_future_state
@@ -19,31 +20,22 @@ _settle = futures._set_result_unless_cancelled
 _PREFIX = {"thread_name_prefix": "asyncio"} if sys.version_info >= (3, 9) else {}
 
 
-class _Bridge:
-    """Joins a concurrent future (in a worker) to a future of the loop."""
+def _finished(loop, target, source):
+    """Brings the outcome of a call to the loop. On the worker's thread, or on that of
+    whoever cancelled it."""
+    if loop.is_closed():
+        return
+    try:
+        loop.call_soon_threadsafe(_copy_state, source, target)
+    except RuntimeError:
+        if not loop.is_closed():  # else it closed since we asked
+            raise
 
-    __slots__ = ("loop", "source", "target")
 
-    def __init__(self, loop, source, target):
-        self.loop = loop
-        self.source = source
-        self.target = target
-
-    def finished(self, source):
-        """Worker's thread, or the canceller's."""
-        loop = self.loop
-        if loop.is_closed():
-            return
-        try:
-            loop.call_soon_threadsafe(_copy_state, source, self.target)
-        except RuntimeError:
-            if not loop.is_closed():  # else it closed since we asked
-                raise
-
-    def settled(self, target):
-        """Loop's thread."""
-        if target.cancelled():
-            self.source.cancel()
+def _settled(source, target):
+    """Takes a cancellation of the loop's future to the call. On the loop's thread."""
+    if target.cancelled():
+        source.cancel()
 
 
 class ExecutorMixin:
@@ -75,9 +67,8 @@ class ExecutorMixin:
         if type(source) is not _PoolFuture:
             return futures.wrap_future(source, loop=self)
         target = self.create_future()
-        bridge = _Bridge(self, source, target)
-        target.add_done_callback(bridge.settled)
-        source.add_done_callback(bridge.finished)
+        target.add_done_callback(partial(_settled, source))
+        source.add_done_callback(partial(_finished, self, target))
         return target
 
     def set_default_executor(self, executor):
