@@ -40,11 +40,11 @@ typedef enum { KIND_ECHO, KIND_REPLY, KIND_HTTP } Kind;
 typedef struct {
     int fd;
     bool wants_out;
-    unsigned matched;            /* http: bytes of the empty line seen */
-    size_t have;                 /* reply: bytes of the request under way */
-    uint64_t owed;               /* reply, http: bytes still to send */
-    uint64_t answered;           /* reply, http: bytes sent so far */
-    char *unsent;                /* echo: what did not fit, owned */
+    unsigned matched;  /* http: bytes of the empty line seen */
+    size_t have;       /* reply: bytes of the request under way */
+    uint64_t owed;     /* reply, http: bytes still to send */
+    uint64_t answered; /* reply, http: bytes sent so far */
+    char *unsent;      /* echo: what did not fit, owned */
     size_t unsent_at, unsent_len;
 } Conn;
 

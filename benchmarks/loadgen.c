@@ -42,11 +42,11 @@
 #define NS_PER_S 1000000000ULL
 #define MAX_DEPTH 1024
 #define MAX_EVENTS 512
-#define MAX_PENDING 64           /* connects under way at once while ramping up */
+#define MAX_PENDING 64 /* connects under way at once while ramping up */
 #define SCRATCH_BYTES (256 * 1024)
 #define LOST_AFTER_NS (200 * 1000000ULL)
-#define SOURCE_ADDRESSES 200     /* 127.0.1.1 .. : each has its own 28k ports */
-#define SUB_BITS 6               /* histogram: 64 steps in each power of two */
+#define SOURCE_ADDRESSES 200 /* 127.0.1.1 .. : each has its own 28k ports */
+#define SUB_BITS 6           /* histogram: 64 steps in each power of two */
 #define SUB_STEPS (1 << SUB_BITS)
 #define HIST_SIZE (64 * SUB_STEPS)
 
@@ -57,13 +57,13 @@ typedef struct {
     int fd;
     ConnState state;
     bool wants_out;
-    unsigned outstanding;        /* requests queued and not yet answered */
-    unsigned head;               /* oldest entry of sent_at */
-    uint64_t to_send;            /* bytes of queued requests not yet sent */
-    uint64_t sent;               /* bytes sent so far */
-    uint64_t answered;           /* bytes of the answer under way */
+    unsigned outstanding; /* requests queued and not yet answered */
+    unsigned head;        /* oldest entry of sent_at */
+    uint64_t to_send;     /* bytes of queued requests not yet sent */
+    uint64_t sent;        /* bytes sent so far */
+    uint64_t answered;    /* bytes of the answer under way */
     uint64_t progress_ns;
-    uint64_t *sent_at;           /* ring of `depth` times */
+    uint64_t *sent_at; /* ring of `depth` times */
 } Conn;
 
 static struct {
@@ -78,10 +78,11 @@ static struct {
     bool verify;
     int epfd;
     Conn *conns;
-    char *out;                   /* requests one after another */
+    char *out; /* requests one after another */
     size_t out_len;
     char *scratch;
     unsigned started, open, pending, retrying, next_source;
+    bool loaded; /* connections may send */
     bool measuring;
     uint64_t requests, bytes_in, bytes_out, errors, lost;
     uint64_t hist[HIST_SIZE], latency_max;
@@ -412,8 +413,13 @@ conn_opened(Conn *conn, uint64_t now)
 {
     conn->state = CONN_OPEN;
     G.open++;
-    conn_queue(conn, G.mode == MODE_HOLD ? 1 : G.depth, now);
-    conn_flush(conn);
+    if (G.loaded) {
+        conn_queue(conn, G.depth, now);
+        conn_flush(conn);
+    }
+    else {
+        conn_interest(conn, false);
+    }
 }
 
 static void
@@ -490,7 +496,7 @@ conn_start(Conn *conn)
     conn->to_send = conn->sent = conn->answered = 0;
     conn->state = CONN_NONE;
     int rc = connect(fd, (struct sockaddr *)&G.to, G.to_len);
-    if (rc < 0 && errno == EAGAIN) {    /* a Unix listener's queue is full */
+    if (rc < 0 && errno == EAGAIN) { /* a Unix listener's queue is full */
         close(fd);
         conn->fd = -1;
         conn->state = CONN_RETRY;
@@ -543,7 +549,7 @@ resend_lost(uint64_t now)
 {
     for (unsigned i = 0; i < G.started; i++) {
         Conn *conn = &G.conns[i];
-        if (conn->state == CONN_OPEN && now - conn->progress_ns > LOST_AFTER_NS) {
+        if (conn->outstanding && now - conn->progress_ns > LOST_AFTER_NS) {
             G.lost += conn->outstanding;
             conn->outstanding = 0;
             conn->to_send = 0;
@@ -583,8 +589,8 @@ run_until(uint64_t end_ns)
         if (now >= end_ns) {
             return;
         }
-        if (G.mode != MODE_CONNECT && G.started == G.connections && !G.open &&
-            !G.pending && !G.retrying) {
+        if (G.mode != MODE_CONNECT && G.started == G.connections && !G.open
+            && !G.pending && !G.retrying) {
             die("the server closed every connection");
         }
         uint64_t left_ms = (end_ns - now) / 1000000 + 1;
@@ -592,10 +598,13 @@ run_until(uint64_t end_ns)
     }
 }
 
+/* Open all connections before the first request: a server that is busy with the load
+   of the first ones would let the last ones wait for long. */
 static void
 connect_all(void)
 {
     uint64_t end = now_ns() + 30 * NS_PER_S;
+    G.loaded = G.mode == MODE_CONNECT;
     ramp();
     while (G.mode != MODE_CONNECT && G.open < G.connections) {
         if (now_ns() > end) {
@@ -605,6 +614,14 @@ connect_all(void)
             die("%llu connections failed", (unsigned long long)G.errors);
         }
         turn(50);
+    }
+    uint64_t now = now_ns();
+    G.loaded = true;
+    for (unsigned i = 0; i < G.started; i++) {
+        if (G.mode != MODE_CONNECT && G.conns[i].state == CONN_OPEN) {
+            conn_queue(&G.conns[i], G.depth, now);
+            conn_flush(&G.conns[i]);
+        }
     }
 }
 
@@ -679,8 +696,8 @@ learn_http_reply(void)
     static char answer[65536];
     size_t have = 0;
     int fd = socket(G.to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&G.to, G.to_len) < 0 ||
-        send(fd, G.out, G.request, MSG_NOSIGNAL) != (ssize_t)G.request) {
+    if (fd < 0 || connect(fd, (struct sockaddr *)&G.to, G.to_len) < 0
+        || send(fd, G.out, G.request, MSG_NOSIGNAL) != (ssize_t)G.request) {
         die("first request: %s", strerror(errno));
     }
     for (;;) {
@@ -809,8 +826,9 @@ parse_arguments(int argc, char **argv)
     if (G.to_len == 0) {
         die("--to is missing");
     }
-    if (G.connections < 1 || G.depth < 1 || G.depth > MAX_DEPTH || G.request < 1 ||
-        G.duration_s <= 0 || G.duration_s > 600 || G.warmup_s < 0 || G.warmup_s > 60) {
+    if (G.connections < 1 || G.depth < 1 || G.depth > MAX_DEPTH || G.request < 1
+        || G.duration_s <= 0 || G.duration_s > 600 || G.warmup_s < 0
+        || G.warmup_s > 60) {
         die("a number is out of range");
     }
     if (G.mode == MODE_CONNECT || G.mode == MODE_HOLD) {
