@@ -45,8 +45,7 @@ future_check(State *state, PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     return type == state->FutureType || type == state->TaskType
-           || PyType_IsSubtype(type, state->FutureType)
-           || PyType_IsSubtype(type, state->TaskType);
+           || PyType_IsSubtype(type, state->FutureType); /* Task's too: task.c */
 }
 
 /* New ref: a pending future of loop, exact type. */

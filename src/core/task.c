@@ -664,3 +664,31 @@ PyType_Spec task_spec = {
              | CL_TPFLAGS_IMMUTABLE,
     .slots = Task_slots,
 };
+
+/* As asyncio.Task is an asyncio.Future, cloop.Task is a cloop.Future: isinstance() holds
+ * and Future.set_result(task, result) works. type() refuses these two as bases for their
+ * layouts, which it takes to be unrelated, while ours have our struct at one offset by
+ * design. So the class is put into the method resolution order by hand, before anybody
+ * sees the type. Nothing is inherited from it: Task has all of its methods. */
+int
+task_type_adopt_future(State *state)
+{
+    PyTypeObject *type = state->TaskType;
+    PyObject *old = type->tp_mro;
+    Py_ssize_t size = PyTuple_GET_SIZE(old);
+    PyObject *mro = PyTuple_New(size + 1);
+    if (mro == NULL) {
+        return -1;
+    }
+    /* Task, asyncio.Task; Future; asyncio.Future, object. */
+    for (Py_ssize_t from = 0, to = 0; from < size; from++, to++) {
+        if (from == 2) {
+            PyTuple_SET_ITEM(mro, to++, Py_NewRef((PyObject *)state->FutureType));
+        }
+        PyTuple_SET_ITEM(mro, to, Py_NewRef(PyTuple_GET_ITEM(old, from)));
+    }
+    type->tp_mro = mro;
+    PyType_Modified(type);
+    Py_DECREF(old);
+    return 0;
+}

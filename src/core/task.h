@@ -37,4 +37,7 @@ PyObject *task_wakeup_callable(PyObject *task);
 
 extern PyType_Spec task_spec;
 
+/* Once both types are made, before they are seen. 0 or -1. */
+int task_type_adopt_future(State *state);
+
 #endif
