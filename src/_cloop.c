@@ -65,7 +65,8 @@ module_exec(PyObject *module)
             return -1;
         }
     }
-    if (add_methods(state->LoopType, sockops_methods) < 0) {
+    if (task_type_adopt_future(state) < 0
+        || add_methods(state->LoopType, sockops_methods) < 0) {
         return -1;
     }
     return faults_add(module);
