@@ -52,6 +52,12 @@ typedef struct Loop {
     List before_poll; /* of BeforePoll.node */
     int64_t now_ns;    /* the clock as last read in this turn */
     int64_t polled_ns; /* when the kernel was last asked */
+    /* The task that asyncio's dict of current tasks still names although its step is
+     * over; owned by the dict. The next step overwrites it, anything else removes it
+     * first (loop_end_step). NULL: the dict is right. */
+    PyObject *stale_task;
+    bool leaves_late; /* a step run from the ring: it may leave a stale task */
+    unsigned turns;
     bool running;
     bool stopping;
     bool closed;
@@ -82,7 +88,8 @@ static inline Loop *
 loop_from(State *state, PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
-    return type == state->LoopType || PyType_IsSubtype(type, state->LoopType)
+    return type == state->LoopType || type->tp_base == state->LoopType
+                   || PyType_IsSubtype(type, state->LoopType)
                ? (Loop *)obj
                : NULL;
 }
@@ -152,6 +159,15 @@ int loop_run_forever(Loop *loop);
 /* New ref: run_until_complete(future) for any awaitable. */
 PyObject *loop_run_until_complete(Loop *loop, PyObject *future);
 int loop_check_running(Loop *loop); /* RuntimeError when this or another loop runs */
+
+/* Makes asyncio.current_task() say None after a step (task_registry.c). 0 or -1. */
+int loop_forget_task(Loop *loop);
+
+static inline int
+loop_end_step(Loop *loop)
+{
+    return CL_LIKELY(loop->stale_task == NULL) ? 0 : loop_forget_task(loop);
+}
 
 /* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */
 int loop_flush(Loop *loop);

@@ -6,6 +6,10 @@
  * of a task's life. From 3.14 on they are private to _asyncio, whose functions are
  * called.
  *
+ * A step that the ring runs leaves its task in the dict: the next step, which is most
+ * often the next thing that happens, overwrites it, and before anything else that can
+ * ask for the current task the turn takes it out (Loop.stale_task, loop_end_step).
+ *
  * The WeakSet: its `data` set is given a weak reference without callback (the callback
  * is a Python function, called at each death), and loses it when the task dies. While
  * somebody iterates over the WeakSet the set must not shrink: the dead reference then
@@ -50,6 +54,12 @@ task_enter(State *state, PyObject *loop, PyObject *self)
     if (!has_current_dict(state)) {
         return call_registry_void(state->enter_task, loop, self);
     }
+    Loop *native = TASK(self)->future.native;
+    if (native != NULL && native->stale_task != NULL) {
+        bool same = native->stale_task == self;
+        native->stale_task = NULL;
+        return same ? 0 : PyDict_SetItem(state->current_tasks, loop, self);
+    }
     PyObject *current;
     Py_ssize_t size_before = PyDict_GET_SIZE(state->current_tasks);
     if (compat_dict_set_default(state->current_tasks, loop, self, &current) < 0) {
@@ -72,6 +82,11 @@ task_leave(State *state, PyObject *loop, PyObject *self)
     if (!has_current_dict(state)) {
         return call_registry_void(state->leave_task, loop, self);
     }
+    Loop *native = TASK(self)->future.native;
+    if (CL_LIKELY(CL_FASTPATH && native != NULL && native->leaves_late)) {
+        native->stale_task = self;
+        return 0;
+    }
     PyObject *current;
     if (compat_dict_pop(state->current_tasks, loop, &current) < 0) {
         return -1;
@@ -88,6 +103,18 @@ task_leave(State *state, PyObject *loop, PyObject *self)
     }
     Py_XDECREF(current);
     return -1;
+}
+
+int
+loop_forget_task(Loop *loop)
+{
+    PyObject *current;
+    loop->stale_task = NULL;
+    if (compat_dict_pop(loop->state->current_tasks, (PyObject *)loop, &current) < 0) {
+        return -1;
+    }
+    Py_XDECREF(current);
+    return 0;
 }
 
 PyObject *

@@ -540,9 +540,12 @@ static int
 task_run_entry(PyObject *self, PyObject *arg, TaskRun run, PyMethodDef *def)
 {
     PyObject *context = Py_NewRef(TASK(self)->context);
+    Loop *loop = TASK(self)->future.native;
     int rc = PyContext_Enter(context);
     if (CL_LIKELY(rc == 0)) {
+        loop->leaves_late = true;
         rc = run(self, arg);
+        loop->leaves_late = false;
         if (CL_LIKELY(rc == 0)) {
             rc = PyContext_Exit(context);
         }

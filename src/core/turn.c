@@ -17,6 +17,10 @@
 
 #define CL_POLL_INTERVAL_NS 250000
 
+/* Python code looks for signals itself; for turns of C code alone it is enough to look
+ * once in so many of them (less one: a mask), and after each blocking poll. */
+#define CL_SIGNAL_TURNS 31
+
 int
 loop_flush(Loop *loop)
 {
@@ -66,6 +70,9 @@ loop_sleep(Loop *loop, int64_t timeout_ns)
         err_set_errno(rc);
         return -1;
     }
+    if (loop_end_step(loop) < 0) {
+        return -1;
+    }
     loop_give_back(loop);
     atomic_store(&loop->sleeping, true);
     if (atomic_load(&loop->has_mail)) {
@@ -79,7 +86,7 @@ loop_sleep(Loop *loop, int64_t timeout_ns)
         err_set_errno(rc);
         return -1;
     }
-    return rc;
+    return PyErr_CheckSignals() < 0 ? -1 : rc;
 }
 
 /* Polls as the state of the ring demands. 0 or -1. */
@@ -119,7 +126,10 @@ loop_poll(Loop *loop, bool first)
             return -1;
         }
     }
-    return rc < 0 ? -1 : rc == 0 ? 0 : poller_dispatch(&loop->poller);
+    if (rc <= 0) {
+        return rc;
+    }
+    return loop_end_step(loop) < 0 ? -1 : poller_dispatch(&loop->poller);
 }
 
 /* Moves the inbox to the ring (free-threaded builds only). 0 or -1. */
@@ -225,6 +235,11 @@ loop_drain(Loop *loop)
     size_t todo = loop->ready.count;
     while (todo-- > 0 && loop->ready.count > 0) {
         RingEntry entry = ring_pop(&loop->ready);
+        if (CL_UNLIKELY(loop->stale_task != NULL && entry.run != task_run_step
+                        && entry.run != task_run_wakeup
+                        && loop_forget_task(loop) < 0)) {
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
         int rc = CL_LIKELY(!(loop->guard & CL_GUARD_DEBUG))
                      ? entry.run(loop, entry.subject, entry.arg)
                      : loop_run_timed(loop, entry);
@@ -238,10 +253,14 @@ loop_drain(Loop *loop)
 static int
 loop_turn(Loop *loop, bool first)
 {
-    if (loop_flush(loop) < 0 || loop_take_mail(loop) < 0) {
+    if (!list_is_empty(&loop->before_poll)
+        && (loop_end_step(loop) < 0 || loop_flush(loop) < 0)) {
         return -1;
     }
-    if (loop_poll(loop, first) < 0 || PyErr_CheckSignals() < 0) {
+    if (loop_take_mail(loop) < 0 || loop_poll(loop, first) < 0) {
+        return -1;
+    }
+    if ((loop->turns++ & CL_SIGNAL_TURNS) == 0 && PyErr_CheckSignals() < 0) {
         return -1;
     }
     if (loop_fire_timers(loop) < 0) {
@@ -343,6 +362,9 @@ static void
 loop_restore(Loop *loop, PyObject *former)
 {
     PyObject *exception = PyErr_GetRaisedException();
+    if (loop_end_step(loop) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
     loop->running = false;
     loop->stopping = false;
     loop->thread_id = 0;
