@@ -2,8 +2,8 @@
 
 The tool is ../shared/conformance (beside this repository). A test that stock passes and
 cloop does not is a failure, unless pending.txt names it: those need transports,
-servers, processes or TLS, which cloop does not have yet. A name there that passes is a failure
-too, so that the list cannot grow old.
+servers, processes or TLS, which cloop does not have yet. A name there that passes is a
+failure too, so that the list cannot grow old.
 """
 
 import json
