@@ -31,8 +31,8 @@ spec_hidden(const ArgSpec *spec)
 static const char *
 spec_shown_name(const ArgSpec *spec)
 {
-    const char *dot = strrchr(spec->function, '.');
-    return CL_HAVE_QUALNAME_IN_ERRORS || dot == NULL ? spec->function : dot + 1;
+    const char *dot = CL_HAVE_QUALNAME_IN_ERRORS ? NULL : strrchr(spec->function, '.');
+    return dot == NULL ? spec->function : dot + 1;
 }
 
 static bool
