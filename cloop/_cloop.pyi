@@ -6,7 +6,6 @@ import sys
 from contextvars import Context
 from types import FrameType, GenericAlias
 from typing import (
-    IO,
     Any,
     Awaitable,
     Callable,
@@ -246,12 +245,3 @@ class Loop:
     def sock_accept(
         self, sock: socket.socket
     ) -> Coroutine[Any, Any, tuple[socket.socket, _Address]]: ...
-    def sock_sendfile(
-        self,
-        sock: socket.socket,
-        file: IO[bytes],
-        offset: int = 0,
-        count: int | None = None,
-        *,
-        fallback: bool | None = None,
-    ) -> Coroutine[Any, Any, int]: ...

@@ -21,13 +21,14 @@ given(PyObject *value)
     return value == Py_None ? NULL : value;
 }
 
-PyDoc_STRVAR(Loop_call_soon_doc,
-             "call_soon($self, callback, *args, context=None)\n--\n\n"
-             "Run callback(*args) in the next turn of the loop, in context or a copy of\n"
-             "the current one; return a Handle. Callbacks run in the order in which they\n"
-             "were registered. Raises RuntimeError when the loop is closed. From the\n"
-             "loop's thread only. See the asyncio documentation, section \"Scheduling\n"
-             "callbacks\".");
+PyDoc_STRVAR(
+    Loop_call_soon_doc,
+    "call_soon($self, callback, *args, context=None)\n--\n\n"
+    "Run callback(*args) in the next turn of the loop, in context or a copy of\n"
+    "the current one; return a Handle. Callbacks run in the order in which they\n"
+    "were registered. Raises RuntimeError when the loop is closed. From the\n"
+    "loop's thread only. See the asyncio documentation, section \"Scheduling\n"
+    "callbacks\".");
 
 static PyObject *
 Loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -103,9 +104,10 @@ loop_call_later_generic(PyObject *self, PyObject *delay, PyObject *callback,
                         : PyFloat_FromDouble((double)loop_clock_ns() / 1e9);
     PyObject *when = now == NULL ? NULL : PyNumber_Add(now, delay);
     if (when != NULL) {
-        result = loop->overrides & CL_OVERRIDE_CALL_AT
-                     ? loop_call_at_overridden(self, when, callback, args, nargs, context)
-                     : loop_schedule_at(loop, when, callback, args, nargs, context);
+        result =
+            loop->overrides & CL_OVERRIDE_CALL_AT
+                ? loop_call_at_overridden(self, when, callback, args, nargs, context)
+                : loop_schedule_at(loop, when, callback, args, nargs, context);
     }
     Py_XDECREF(when);
     Py_XDECREF(now);
@@ -137,7 +139,8 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    if (CL_LIKELY(!(LOOP(self)->overrides & (CL_OVERRIDE_TIME | CL_OVERRIDE_CALL_AT)))) {
+    if (CL_LIKELY(
+            !(LOOP(self)->overrides & (CL_OVERRIDE_TIME | CL_OVERRIDE_CALL_AT)))) {
         if (PyFloat_CheckExact(delay)) {
             return loop_schedule_after(LOOP(self), PyFloat_AS_DOUBLE(delay), values[1],
                                        rest, count, context);
@@ -179,10 +182,11 @@ Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
                             nargs > 2 ? nargs - 2 : 0, given(values[2]));
 }
 
-PyDoc_STRVAR(Loop_time_doc,
-             "time($self, /)\n--\n\n"
-             "The loop's clock in seconds: time.monotonic(). Any thread. See the asyncio\n"
-             "documentation, section \"Scheduling delayed callbacks\".");
+PyDoc_STRVAR(
+    Loop_time_doc,
+    "time($self, /)\n--\n\n"
+    "The loop's clock in seconds: time.monotonic(). Any thread. See the asyncio\n"
+    "documentation, section \"Scheduling delayed callbacks\".");
 
 static PyObject *
 Loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
@@ -190,10 +194,11 @@ Loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble((double)loop_clock_ns() / 1e9);
 }
 
-PyDoc_STRVAR(Loop_add_callback_doc,
-             "_add_callback($self, handle, /)\n--\n\n"
-             "Put a Handle of cloop on the ready ring, unless it is cancelled; wake the\n"
-             "loop when it sleeps. For signal handlers.");
+PyDoc_STRVAR(
+    Loop_add_callback_doc,
+    "_add_callback($self, handle, /)\n--\n\n"
+    "Put a Handle of cloop on the ready ring, unless it is cancelled; wake the\n"
+    "loop when it sleeps. For signal handlers.");
 
 static PyObject *
 Loop_add_callback(PyObject *self, PyObject *handle)
@@ -212,11 +217,12 @@ Loop_add_callback(PyObject *self, PyObject *handle)
 
 /* -- running ------------------------------------------------------------------------ */
 
-PyDoc_STRVAR(Loop_run_forever_doc,
-             "run_forever($self, /)\n--\n\n"
-             "Run the loop until stop() is called. Raises RuntimeError when it is closed\n"
-             "or a loop runs in this thread already. See the asyncio documentation,\n"
-             "section \"Running and stopping the loop\".");
+PyDoc_STRVAR(
+    Loop_run_forever_doc,
+    "run_forever($self, /)\n--\n\n"
+    "Run the loop until stop() is called. Raises RuntimeError when it is closed\n"
+    "or a loop runs in this thread already. See the asyncio documentation,\n"
+    "section \"Running and stopping the loop\".");
 
 static PyObject *
 Loop_run_forever(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -261,11 +267,12 @@ Loop_stop(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(Loop_close_doc,
-             "close($self, /)\n--\n\n"
-             "Close the loop; what is still scheduled is dropped. Nothing happens when it\n"
-             "is closed already. Raises RuntimeError when it runs. See the asyncio\n"
-             "documentation, section \"Running and stopping the loop\".");
+PyDoc_STRVAR(
+    Loop_close_doc,
+    "close($self, /)\n--\n\n"
+    "Close the loop; what is still scheduled is dropped. Nothing happens when it\n"
+    "is closed already. Raises RuntimeError when it runs. See the asyncio\n"
+    "documentation, section \"Running and stopping the loop\".");
 
 static PyObject *
 Loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -287,10 +294,11 @@ Loop_is_running(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(LOOP(self)->running);
 }
 
-PyDoc_STRVAR(Loop_is_closed_doc,
-             "is_closed($self, /)\n--\n\n"
-             "True once the loop is closed. Any thread. See the asyncio documentation,\n"
-             "section \"Running and stopping the loop\".");
+PyDoc_STRVAR(
+    Loop_is_closed_doc,
+    "is_closed($self, /)\n--\n\n"
+    "True once the loop is closed. Any thread. See the asyncio documentation,\n"
+    "section \"Running and stopping the loop\".");
 
 static PyObject *
 Loop_is_closed(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -323,9 +331,10 @@ Loop_check_running(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(Loop_check_callback_doc,
-             "_check_callback($self, callback, method)\n--\n\n"
-             "Raise TypeError when callback is a coroutine (function) or not callable.");
+PyDoc_STRVAR(
+    Loop_check_callback_doc,
+    "_check_callback($self, callback, method)\n--\n\n"
+    "Raise TypeError when callback is a coroutine (function) or not callable.");
 
 static PyObject *
 Loop_check_callback(PyObject *self, PyObject *args)
@@ -421,17 +430,34 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     for (Py_ssize_t i = 0; i < total; i++) {
         stack[i + 1] = args[i];
     }
-    return PyObject_Vectorcall(loop->state->base_create_task, stack, nargs + 1, kwnames);
+    return PyObject_Vectorcall(loop->state->base_create_task, stack, nargs + 1,
+                               kwnames);
 }
 
-PyDoc_STRVAR(Loop_set_task_factory_doc,
-             "set_task_factory($self, factory)\n--\n\n"
-             "Set the callable (loop, coro, **kwargs) that create_task() uses, or None.\n"
-             "Raises TypeError for anything else. See the asyncio documentation, section\n"
-             "\"Creating Futures and Tasks\".");
+/* Loop_method for a method of one argument, which stock takes by its name as well: a
+ * static method(self, argument) does the work. */
+#define CL_ONE_ARGUMENT(method, argument)                                              \
+    static PyObject *Loop_##method(PyObject *self, PyObject *const *args,              \
+                                   Py_ssize_t nargs, PyObject *kwnames)                \
+    {                                                                                  \
+        static const char *const names[] = {argument, NULL};                           \
+        static const ArgSpec spec = {"Loop." #method, names, 1, 1, false, false};      \
+        PyObject *value;                                                               \
+        if (args_parse(&spec, args, nargs, kwnames, &value) < 0) {                     \
+            return NULL;                                                               \
+        }                                                                              \
+        return method(self, value);                                                    \
+    }
+
+PyDoc_STRVAR(
+    Loop_set_task_factory_doc,
+    "set_task_factory($self, factory)\n--\n\n"
+    "Set the callable (loop, coro, **kwargs) that create_task() uses, or None.\n"
+    "Raises TypeError for anything else. See the asyncio documentation, section\n"
+    "\"Creating Futures and Tasks\".");
 
 static PyObject *
-Loop_set_task_factory(PyObject *self, PyObject *factory)
+set_task_factory(PyObject *self, PyObject *factory)
 {
     if (factory != Py_None && !PyCallable_Check(factory)) {
         PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
@@ -440,6 +466,8 @@ Loop_set_task_factory(PyObject *self, PyObject *factory)
     Py_XSETREF(LOOP(self)->task_factory, Py_XNewRef(given(factory)));
     Py_RETURN_NONE;
 }
+
+CL_ONE_ARGUMENT(set_task_factory, "factory")
 
 PyDoc_STRVAR(Loop_get_task_factory_doc,
              "get_task_factory($self, /)\n--\n\n"
@@ -455,23 +483,26 @@ Loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* -- errors and debug mode ---------------------------------------------------------- */
 
-PyDoc_STRVAR(Loop_set_exception_handler_doc,
-             "set_exception_handler($self, handler)\n--\n\n"
-             "Set the callable (loop, context) that gets what no one caught, or None for\n"
-             "the default one. Raises TypeError for anything else. See the asyncio\n"
-             "documentation, section \"Error Handling API\".");
+PyDoc_STRVAR(
+    Loop_set_exception_handler_doc,
+    "set_exception_handler($self, handler)\n--\n\n"
+    "Set the callable (loop, context) that gets what no one caught, or None for\n"
+    "the default one. Raises TypeError for anything else. See the asyncio\n"
+    "documentation, section \"Error Handling API\".");
 
 static PyObject *
-Loop_set_exception_handler(PyObject *self, PyObject *handler)
+set_exception_handler(PyObject *self, PyObject *handler)
 {
     if (handler != Py_None && !PyCallable_Check(handler)) {
-        PyErr_Format(PyExc_TypeError,
-                     "A callable object or None is expected, got %R", handler);
+        PyErr_Format(PyExc_TypeError, "A callable object or None is expected, got %R",
+                     handler);
         return NULL;
     }
     Py_XSETREF(LOOP(self)->exception_handler, Py_XNewRef(given(handler)));
     Py_RETURN_NONE;
 }
+
+CL_ONE_ARGUMENT(set_exception_handler, "handler")
 
 PyDoc_STRVAR(Loop_get_exception_handler_doc,
              "get_exception_handler($self, /)\n--\n\n"
@@ -502,7 +533,7 @@ PyDoc_STRVAR(Loop_set_debug_doc,
              "\"Enabling debug mode\".");
 
 static PyObject *
-Loop_set_debug(PyObject *self, PyObject *enabled)
+set_debug(PyObject *self, PyObject *enabled)
 {
     Loop *loop = LOOP(self);
     int truth = PyObject_IsTrue(enabled);
@@ -517,21 +548,25 @@ Loop_set_debug(PyObject *self, PyObject *enabled)
     Py_RETURN_NONE;
 }
 
+CL_ONE_ARGUMENT(set_debug, "enabled")
+
 /* -- descriptors -------------------------------------------------------------------- */
 
-PyDoc_STRVAR(Loop_add_reader_doc,
-             "add_reader($self, fd, callback, *args)\n--\n\n"
-             "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
-             "is readable, in place of the former reader. Raises RuntimeError when a\n"
-             "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
-             "section \"Watching file descriptors\".");
+PyDoc_STRVAR(
+    Loop_add_reader_doc,
+    "add_reader($self, fd, callback, *args)\n--\n\n"
+    "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
+    "is readable, in place of the former reader. Raises RuntimeError when a\n"
+    "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
+    "section \"Watching file descriptors\".");
 
-PyDoc_STRVAR(Loop_add_writer_doc,
-             "add_writer($self, fd, callback, *args)\n--\n\n"
-             "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
-             "is writable, in place of the former writer. Raises RuntimeError when a\n"
-             "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
-             "section \"Watching file descriptors\".");
+PyDoc_STRVAR(
+    Loop_add_writer_doc,
+    "add_writer($self, fd, callback, *args)\n--\n\n"
+    "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
+    "is writable, in place of the former writer. Raises RuntimeError when a\n"
+    "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
+    "section \"Watching file descriptors\".");
 
 static PyObject *
 loop_add_watch(PyObject *self, unsigned direction, const ArgSpec *spec,
@@ -570,10 +605,12 @@ PyDoc_STRVAR(Loop_remove_reader_doc,
              "descriptors\".");
 
 static PyObject *
-Loop_remove_reader(PyObject *self, PyObject *fd)
+remove_reader(PyObject *self, PyObject *fd)
 {
     return fdwatch_remove(LOOP(self), CL_READABLE, fd);
 }
+
+CL_ONE_ARGUMENT(remove_reader, "fd")
 
 PyDoc_STRVAR(Loop_remove_writer_doc,
              "remove_writer($self, fd)\n--\n\n"
@@ -582,10 +619,12 @@ PyDoc_STRVAR(Loop_remove_writer_doc,
              "descriptors\".");
 
 static PyObject *
-Loop_remove_writer(PyObject *self, PyObject *fd)
+remove_writer(PyObject *self, PyObject *fd)
 {
     return fdwatch_remove(LOOP(self), CL_WRITABLE, fd);
 }
+
+CL_ONE_ARGUMENT(remove_writer, "fd")
 
 /* -- attributes --------------------------------------------------------------------- */
 
@@ -749,7 +788,8 @@ failed:
 static int
 Loop_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) != 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0)) {
+    if (PyTuple_GET_SIZE(args) != 0
+        || (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0)) {
         PyErr_Format(PyExc_TypeError, "%.200s() takes no arguments",
                      Py_TYPE(self)->tp_name);
         return -1;
@@ -801,7 +841,8 @@ Loop_repr(PyObject *self)
     return text;
 }
 
-#define FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+#define FASTCALL(function)                                                             \
+    (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef Loop_methods[] = {
     {"call_soon", FASTCALL(Loop_call_soon), Loop_call_soon_doc},
@@ -825,18 +866,18 @@ static PyMethodDef Loop_methods[] = {
      Loop_timer_handle_cancelled_doc},
     {"create_future", Loop_create_future, METH_NOARGS, Loop_create_future_doc},
     {"create_task", FASTCALL(Loop_create_task), Loop_create_task_doc},
-    {"set_task_factory", Loop_set_task_factory, METH_O, Loop_set_task_factory_doc},
+    {"set_task_factory", FASTCALL(Loop_set_task_factory), Loop_set_task_factory_doc},
     {"get_task_factory", Loop_get_task_factory, METH_NOARGS, Loop_get_task_factory_doc},
-    {"set_exception_handler", Loop_set_exception_handler, METH_O,
+    {"set_exception_handler", FASTCALL(Loop_set_exception_handler),
      Loop_set_exception_handler_doc},
     {"get_exception_handler", Loop_get_exception_handler, METH_NOARGS,
      Loop_get_exception_handler_doc},
     {"get_debug", Loop_get_debug, METH_NOARGS, Loop_get_debug_doc},
-    {"set_debug", Loop_set_debug, METH_O, Loop_set_debug_doc},
+    {"set_debug", FASTCALL(Loop_set_debug), Loop_set_debug_doc},
     {"add_reader", FASTCALL(Loop_add_reader), Loop_add_reader_doc},
     {"add_writer", FASTCALL(Loop_add_writer), Loop_add_writer_doc},
-    {"remove_reader", Loop_remove_reader, METH_O, Loop_remove_reader_doc},
-    {"remove_writer", Loop_remove_writer, METH_O, Loop_remove_writer_doc},
+    {"remove_reader", FASTCALL(Loop_remove_reader), Loop_remove_reader_doc},
+    {"remove_writer", FASTCALL(Loop_remove_writer), Loop_remove_writer_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -861,6 +902,7 @@ static PyGetSetDef Loop_getset[] = {
 
 PyDoc_STRVAR(Loop_doc, "The C part of cloop.Loop, which see.");
 
+/* clang-format off: it would set two in a line */
 static PyType_Slot Loop_slots[] = {
     {Py_tp_doc, (void *)Loop_doc},
     {Py_tp_new, Loop_new},
@@ -875,6 +917,7 @@ static PyType_Slot Loop_slots[] = {
     {Py_tp_getset, Loop_getset},
     {0, NULL},
 };
+/* clang-format on */
 
 PyType_Spec loop_spec = {
     .name = "cloop._cloop.Loop",

@@ -107,7 +107,7 @@ STUBS = read_stub()
 def public(cls):
     return {
         name for name in vars(cls) if not name.startswith("_") or name in DUNDERS
-    } - {"__init__", "__iter__", "__await__"}
+    } - DUNDERS
 
 
 def members(stubs=STUBS):
@@ -131,7 +131,7 @@ def test_stub_has_the_types():
 
 @pytest.mark.parametrize("cls", TYPES)
 def test_stub_has_what_the_type_has(cls):
-    documented = {n for n in STUBS[cls] if n not in DUNDERS - {"__class_getitem__"}}
+    documented = set(STUBS[cls]) - DUNDERS
     assert documented == public(getattr(_cloop, cls))
 
 
@@ -153,6 +153,10 @@ def test_constructors_agree(cls):
 
 
 def stock_methods():
+    return list(find_stock_methods())
+
+
+def find_stock_methods():
     for cls, stock in STOCK.items():
         ours = getattr(cloop, cls)
         for name in sorted(set(dir(stock)) | set(dir(asyncio.AbstractEventLoop))):
@@ -175,7 +179,8 @@ def test_signatures_are_those_of_stock(cls, name):
     stock = runtime_shape(STOCK[cls], name)
     ours = runtime_shape(getattr(cloop, cls), name)
     if stock is None:
-        assert ours is not None, "stock has no signature, but we should"
+        # C code of older versions whose default inspect cannot read.
+        assert ours is not None
         return
     assert ours == stock
 

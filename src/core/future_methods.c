@@ -161,7 +161,7 @@ Future_set_exception(PyObject *self, PyObject *exception)
 }
 
 const char Future_add_done_callback_doc[] =
-    "add_done_callback($self, fn, /, *, context=<unrepresentable>)\n--\n\n"
+    "add_done_callback($self, fn, /, *, context=None)\n--\n\n"
     "Have the loop call fn(self), in context (default: a copy of the current one),\n"
     "soon after the future is done; soon after now when it is done already. From the\n"
     "loop's thread. See the asyncio documentation, section \"Futures\".";

@@ -91,7 +91,7 @@ task_leave(State *state, PyObject *loop, PyObject *self)
     if (compat_dict_pop(state->current_tasks, loop, &current) < 0) {
         return -1;
     }
-    if (CL_LIKELY(current == self)) {
+    if (CL_LIKELY(current == self) && current != NULL) {
         Py_DECREF(current);
         return 0;
     }
