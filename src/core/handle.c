@@ -24,8 +24,7 @@ handle_trace(Handle *handle)
     if (frame == NULL) {
         return 0;
     }
-    handle->source_traceback =
-        PyObject_CallOneArg(handle->state->extract_stack, frame);
+    handle->source_traceback = PyObject_CallOneArg(handle->state->extract_stack, frame);
     return handle->source_traceback == NULL ? -1 : 0;
 }
 
@@ -425,14 +424,13 @@ handle_setup(PyObject *self, State *state, PyObject *callback, PyObject *args,
              PyObject *loop, PyObject *context)
 {
     Handle *handle = HANDLE(self);
-    PyObject *own_args =
-        PyTuple_Check(args) ? Py_NewRef(args) : PySequence_Tuple(args);
+    PyObject *own_args = PyTuple_Check(args) ? Py_NewRef(args) : PySequence_Tuple(args);
     if (own_args == NULL) {
         return -1;
     }
-    PyObject *own_context =
-        context == NULL || context == Py_None ? PyContext_CopyCurrent()
-                                              : Py_NewRef(context);
+    PyObject *own_context = context == NULL || context == Py_None
+                                ? PyContext_CopyCurrent()
+                                : Py_NewRef(context);
     if (own_context == NULL) {
         Py_DECREF(own_args);
         return -1;
@@ -492,11 +490,12 @@ TimerHandle_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return handle_setup(self, state, values[1], values[2], values[3], values[4]);
 }
 
-PyDoc_STRVAR(Handle_cancel_doc,
-             "cancel($self, /)\n--\n\n"
-             "Cancel the callback: it will not run. Nothing happens when it has run or\n"
-             "was cancelled. From the loop's thread. See the asyncio documentation,\n"
-             "section \"Callback Handles\".");
+PyDoc_STRVAR(
+    Handle_cancel_doc,
+    "cancel($self, /)\n--\n\n"
+    "Cancel the callback: it will not run. Nothing happens when it has run or\n"
+    "was cancelled. From the loop's thread. See the asyncio documentation,\n"
+    "section \"Callback Handles\".");
 
 static PyObject *
 Handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -788,20 +787,26 @@ TimerHandle_dealloc(PyObject *self)
 #define CL_HANDLE_GET_CONTEXT
 #endif
 
+/* clang-format off: tables in macros */
 #define CL_HANDLE_METHODS                                                              \
-    CL_HANDLE_GET_CONTEXT                                                              \
-    {"cancelled", Handle_cancelled, METH_NOARGS, Handle_cancelled_doc},                \
-    {"_run", Handle_run, METH_NOARGS, Handle_run_doc}
+    CL_HANDLE_GET_CONTEXT{"cancelled", Handle_cancelled, METH_NOARGS,                  \
+                          Handle_cancelled_doc},                                       \
+    {                                                                                  \
+        "_run", Handle_run, METH_NOARGS, Handle_run_doc                                \
+    }
 
 #define CL_HANDLE_ATTRIBUTES                                                           \
     {"_callback", Handle_get_callback, Handle_set_callback, NULL, NULL},               \
-    {"_args", Handle_get_args, NULL, NULL, NULL},                                      \
-    {"_cancelled", Handle_get_cancelled, Handle_set_cancelled, NULL, NULL},            \
-    {"_loop", Handle_get_loop, NULL, NULL, NULL},                                      \
-    {"_context", Handle_get_context_attribute, NULL, NULL, NULL},                      \
-    {"_source_traceback", Handle_get_source_traceback, Handle_set_source_traceback,    \
-     NULL, NULL},                                                                      \
-    {"_repr", Handle_get_repr, NULL, NULL, NULL}
+        {"_args", Handle_get_args, NULL, NULL, NULL},                                  \
+        {"_cancelled", Handle_get_cancelled, Handle_set_cancelled, NULL, NULL},        \
+        {"_loop", Handle_get_loop, NULL, NULL, NULL},                                  \
+        {"_context", Handle_get_context_attribute, NULL, NULL, NULL},                  \
+        {"_source_traceback", Handle_get_source_traceback,                             \
+         Handle_set_source_traceback, NULL, NULL},                                     \
+    {                                                                                  \
+        "_repr", Handle_get_repr, NULL, NULL, NULL                                     \
+    }
+/* clang-format on */
 
 static PyMethodDef Handle_methods[] = {
     {"cancel", Handle_cancel, METH_NOARGS, Handle_cancel_doc},
@@ -834,16 +839,14 @@ PyDoc_STRVAR(Handle_doc,
              "call_soon_threadsafe() return. A subclass of asyncio.Handle. See the\n"
              "asyncio documentation, section \"Callback Handles\".");
 
+/* clang-format off: it would set two in a line */
 static PyType_Slot Handle_slots[] = {
-    {Py_tp_doc, (void *)Handle_doc},
-    {Py_tp_init, Handle_init},
-    {Py_tp_dealloc, Handle_dealloc},
-    {Py_tp_traverse, Handle_traverse},
-    {Py_tp_clear, Handle_clear},
-    {Py_tp_methods, Handle_methods},
-    {Py_tp_getset, Handle_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)Handle_doc}, {Py_tp_init, Handle_init},
+    {Py_tp_dealloc, Handle_dealloc}, {Py_tp_traverse, Handle_traverse},
+    {Py_tp_clear, Handle_clear},     {Py_tp_methods, Handle_methods},
+    {Py_tp_getset, Handle_getset},   {0, NULL},
 };
+/* clang-format on */
 
 PyType_Spec handle_spec = {
     .name = "cloop.Handle",
@@ -858,16 +861,14 @@ PyDoc_STRVAR(TimerHandle_doc,
              "call_at() return. A subclass of asyncio.TimerHandle. See the asyncio\n"
              "documentation, section \"Callback Handles\".");
 
+/* clang-format off: it would set two in a line */
 static PyType_Slot TimerHandle_slots[] = {
-    {Py_tp_doc, (void *)TimerHandle_doc},
-    {Py_tp_init, TimerHandle_init},
-    {Py_tp_dealloc, TimerHandle_dealloc},
-    {Py_tp_traverse, TimerHandle_traverse},
-    {Py_tp_clear, TimerHandle_clear},
-    {Py_tp_methods, TimerHandle_methods},
-    {Py_tp_getset, TimerHandle_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)TimerHandle_doc}, {Py_tp_init, TimerHandle_init},
+    {Py_tp_dealloc, TimerHandle_dealloc}, {Py_tp_traverse, TimerHandle_traverse},
+    {Py_tp_clear, TimerHandle_clear},     {Py_tp_methods, TimerHandle_methods},
+    {Py_tp_getset, TimerHandle_getset},   {0, NULL},
 };
+/* clang-format on */
 
 PyType_Spec timer_handle_spec = {
     .name = "cloop.TimerHandle",

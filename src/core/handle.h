@@ -12,8 +12,8 @@
 
 typedef struct Handle {
     State *state;
-    PyObject *loop; /* strong: as given; any object for a handle the user made */
-    Loop *native;   /* loop, when it is one of ours; borrowed from `loop` */
+    PyObject *loop;     /* strong: as given; any object for a handle the user made */
+    Loop *native;       /* loop, when it is one of ours; borrowed from `loop` */
     PyObject *callback; /* None once cancelled */
     PyObject *context;
     PyObject *more_args; /* tuple of all arguments when they do not fit; else NULL */
@@ -36,7 +36,7 @@ typedef struct TimerHandle {
 
 #define HANDLE(op) CL_AFTER_BASE(op, CL_HANDLE_BASE, Handle)
 #define TIMER_HANDLE(op) CL_AFTER_BASE(op, CL_HANDLE_BASE, TimerHandle)
-#define HANDLE_OBJECT(handle) ((PyObject *)((char *)(handle) - CL_HANDLE_BASE))
+#define HANDLE_OBJECT(handle) ((PyObject *)((char *)(handle)-CL_HANDLE_BASE))
 
 /* New ref: a handle of ours for a loop of ours, not yet on any ring. context NULL: a
  * copy of the current one. */

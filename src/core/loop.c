@@ -97,13 +97,14 @@ loop_check_callback(State *state, PyObject *callback, const char *method)
             return -1;
         }
         if (truth) {
-            PyErr_Format(PyExc_TypeError, "coroutines cannot be used with %s()", method);
+            PyErr_Format(PyExc_TypeError, "coroutines cannot be used with %s()",
+                         method);
             return -1;
         }
     }
     if (!PyCallable_Check(callback)) {
-        PyErr_Format(PyExc_TypeError,
-                     "a callable object was expected by %s(), got %R", method, callback);
+        PyErr_Format(PyExc_TypeError, "a callable object was expected by %s(), got %R",
+                     method, callback);
         return -1;
     }
     return 0;
@@ -252,8 +253,8 @@ loop_add_timer(Loop *loop, double when, PyObject *when_object, PyObject *callbac
             return NULL;
         }
     }
-    PyObject *handle =
-        timer_handle_new_hidden(loop, when, when_object, callback, args, nargs, context);
+    PyObject *handle = timer_handle_new_hidden(loop, when, when_object, callback, args,
+                                               nargs, context);
     if (handle == NULL) {
         return NULL;
     }
@@ -271,8 +272,8 @@ loop_schedule_at(Loop *loop, PyObject *when, PyObject *callback, PyObject *const
                  Py_ssize_t nargs, PyObject *context)
 {
     if (PyFloat_CheckExact(when)) {
-        return loop_add_timer(loop, PyFloat_AS_DOUBLE(when), NULL, callback, args, nargs,
-                              context);
+        return loop_add_timer(loop, PyFloat_AS_DOUBLE(when), NULL, callback, args,
+                              nargs, context);
     }
     double seconds = PyFloat_AsDouble(when);
     if (seconds == -1.0 && PyErr_Occurred()) {
@@ -394,7 +395,8 @@ loop_traverse(Loop *loop, visitproc visit, void *arg)
             return rc;
         }
     }
-    int rc = poller_traverse(&loop->poller, (int (*)(void *, void *))(void *)visit, arg);
+    int rc =
+        poller_traverse(&loop->poller, (int (*)(void *, void *))(void *)visit, arg);
     if (rc != 0) {
         return rc;
     }

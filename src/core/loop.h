@@ -49,7 +49,7 @@ typedef struct Loop {
     Heap timers; /* of TimerHandle; the heap holds a reference to each */
     Poller poller;
     Wake wake;
-    List before_poll; /* of BeforePoll.node */
+    List before_poll;  /* of BeforePoll.node */
     int64_t now_ns;    /* the clock as last read in this turn */
     int64_t polled_ns; /* when the kernel was last asked */
     /* The task that asyncio's dict of current tasks still names although its step is
@@ -64,9 +64,9 @@ typedef struct Loop {
     unsigned long thread_id; /* of the running thread, 0 when not running */
 
     pthread_mutex_t inbox_lock;
-    Ring inbox;            /* entries of other threads; under inbox_lock */
-    atomic_bool has_mail;  /* inbox may be non-empty */
-    atomic_bool sleeping;  /* blocked in the poller: whoever posts must wake */
+    Ring inbox;           /* entries of other threads; under inbox_lock */
+    atomic_bool has_mail; /* inbox may be non-empty */
+    atomic_bool sleeping; /* blocked in the poller: whoever posts must wake */
 
     PyObject *exception_handler; /* or NULL */
     PyObject *task_factory;      /* or NULL */
@@ -139,8 +139,9 @@ int loop_wake(Loop *loop);
 PyObject *loop_schedule(Loop *loop, PyObject *callback, PyObject *const *args,
                         Py_ssize_t nargs, PyObject *context);
 /* The same through the inbox, from any thread; wakes the loop when it sleeps. */
-PyObject *loop_schedule_threadsafe(Loop *loop, PyObject *callback, PyObject *const *args,
-                                   Py_ssize_t nargs, PyObject *context);
+PyObject *loop_schedule_threadsafe(Loop *loop, PyObject *callback,
+                                   PyObject *const *args, Py_ssize_t nargs,
+                                   PyObject *context);
 /* New ref: a TimerHandle. when is what the user gave (kept for TimerHandle.when). */
 PyObject *loop_schedule_at(Loop *loop, PyObject *when, PyObject *callback,
                            PyObject *const *args, Py_ssize_t nargs, PyObject *context);

@@ -39,8 +39,8 @@ report_pairs(State *state, PyObject *loop, PyObject *message, va_list pairs)
     PyObject *context = PyDict_New();
     if (context != NULL
         && report_fill(state, context, message, exception, pairs) == 0) {
-        PyObject *result = PyObject_CallMethodOneArg(
-            loop, state->str_call_exception_handler, context);
+        PyObject *result =
+            PyObject_CallMethodOneArg(loop, state->str_call_exception_handler, context);
         if (result != NULL) {
             Py_DECREF(result);
             rc = 0;

@@ -42,7 +42,7 @@ struct FdWatch {
     List readers;      /* of FdWaiter.node */
     List writers;
     unsigned levels; /* waiters with `level` */
-    unsigned pins; /* calls that still use the memory */
+    unsigned pins;   /* calls that still use the memory */
     unsigned unwanted;
     bool dead;
 };
@@ -161,8 +161,7 @@ fdwatch_make_level(FdWaiter *waiter)
     FdWatch *watch = waiter->watch;
     if (watch != NULL && !waiter->level) {
         watch->levels++;
-        poller_want(
-            &watch->loop->poller, &watch->watcher, fdwatch_interest(watch));
+        poller_want(&watch->loop->poller, &watch->watcher, fdwatch_interest(watch));
     }
     waiter->level = true;
 }
@@ -187,7 +186,8 @@ fdwatch_settle(FdWatch *watch)
         /* What is registered may stay: it is reported once and costs nothing. */
         wanted = current;
     }
-    else if (wanted == 0 && watch->socket == NULL && list_is_empty(&watch->sweep.node)) {
+    else if (wanted == 0 && watch->socket == NULL
+             && list_is_empty(&watch->sweep.node)) {
         list_append(&watch->loop->before_poll, &watch->sweep.node);
     }
     if (wanted != current) {
@@ -317,8 +317,7 @@ static int
 fdwatch_traverse(Watcher *watcher, int (*visit)(void *, void *), void *arg)
 {
     FdWatch *watch = CL_CONTAINER_OF(watcher, FdWatch, watcher);
-    PyObject *objects[] = {
-        watch->reader, watch->writer, watch->fileobj, watch->socket};
+    PyObject *objects[] = {watch->reader, watch->writer, watch->fileobj, watch->socket};
     for (size_t i = 0; i < CL_COUNT_OF(objects); i++) {
         int rc = objects[i] != NULL ? visit(objects[i], arg) : 0;
         if (rc != 0) {
@@ -357,16 +356,13 @@ fdwatch_check_transport(Loop *loop, int fd, PyObject *shown)
         return -1;
     }
     if (user != NULL) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "File descriptor %R is used by transport %R",
-                     shown,
-                     user);
+        PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R",
+                     shown, user);
         Py_DECREF(user);
     }
     else {
         PyErr_Format(PyExc_RuntimeError,
-                     "File descriptor %R is used by the event loop itself",
-                     shown);
+                     "File descriptor %R is used by the event loop itself", shown);
     }
     Py_DECREF(shown);
     return -1;

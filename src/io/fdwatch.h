@@ -14,7 +14,7 @@ typedef struct FdWaiter FdWaiter;
 /* Embedded in an operation that waits until its descriptor is ready. */
 struct FdWaiter {
     List node;
-    FdWatch *watch;   /* NULL while not waiting */
+    FdWatch *watch; /* NULL while not waiting */
     bool level; /* be called as long as the descriptor is ready; else once per arrival,
                  * which is cheaper: then on_ready answers 0 only after EAGAIN */
     PyObject *object; /* what it is embedded in: the watch holds a ref while waiting */

@@ -104,12 +104,8 @@ receive_bytes(int fd, Py_ssize_t size, Addr *addr, PyObject **result)
         buffer = PyBytes_AS_STRING(large);
     }
     ssize_t rc = addr == NULL ? sys_recv(fd, buffer, (size_t)size, MSG_DONTWAIT)
-                              : sys_recvfrom(fd,
-                                             buffer,
-                                             (size_t)size,
-                                             MSG_DONTWAIT,
-                                             &addr->u.any,
-                                             &addr->length);
+                              : sys_recvfrom(fd, buffer, (size_t)size, MSG_DONTWAIT,
+                                             &addr->u.any, &addr->length);
     if (rc < 0) {
         Py_XDECREF(large);
         return (int)rc;
@@ -252,17 +248,14 @@ recvfrom_into_attempt(SockOp *op, PyObject **result)
         }
     }
     if (!op->direct) {
-        return sockop_call_method(op, op->state->str_recvfrom_into, op->args, 2, result);
+        return sockop_call_method(op, op->state->str_recvfrom_into, op->args, 2,
+                                  result);
     }
     Addr addr;
     addr_prepare(&addr);
     sockop_read_fd(op);
-    ssize_t rc = sys_recvfrom(op->fd,
-                              view.buf,
-                              (size_t)op->size,
-                              MSG_DONTWAIT,
-                              &addr.u.any,
-                              &addr.length);
+    ssize_t rc = sys_recvfrom(op->fd, view.buf, (size_t)op->size, MSG_DONTWAIT,
+                              &addr.u.any, &addr.length);
     PyBuffer_Release(&view);
     if (rc < 0) {
         return sockop_fail((int)rc);
@@ -330,10 +323,9 @@ sendall_direct(SockOp *op, PyObject **result)
 
     sockop_read_fd(op);
     do {
-        ssize_t rc = sys_send(op->fd,
-                              data + op->done,
-                              (size_t)(op->view.len - op->done),
-                              MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t rc =
+            sys_send(op->fd, data + op->done, (size_t)(op->view.len - op->done),
+                     MSG_DONTWAIT | MSG_NOSIGNAL);
         if (rc < 0) {
             return sockop_fail((int)rc);
         }
@@ -453,12 +445,8 @@ sendto_attempt(SockOp *op, PyObject **result)
         return -1;
     }
     sockop_read_fd(op);
-    ssize_t rc = sys_sendto(op->fd,
-                            view.buf,
-                            (size_t)view.len,
-                            MSG_DONTWAIT | MSG_NOSIGNAL,
-                            &addr.u.any,
-                            addr.length);
+    ssize_t rc = sys_sendto(op->fd, view.buf, (size_t)view.len,
+                            MSG_DONTWAIT | MSG_NOSIGNAL, &addr.u.any, addr.length);
     PyBuffer_Release(&view);
     if (rc < 0) {
         return sockop_fail((int)rc);

@@ -88,8 +88,8 @@ connect_resolve(SockOp *op, PyObject *family)
     State *state = op->state;
     PyObject *type = PyObject_GetAttr(op->sock, state->str_type);
     PyObject *proto = PyObject_GetAttr(op->sock, state->str_proto);
-    PyObject *names = PyTuple_Pack(
-        4, state->str_family, state->str_type, state->str_proto, state->str_loop);
+    PyObject *names = PyTuple_Pack(4, state->str_family, state->str_type,
+                                   state->str_proto, state->str_loop);
     if (type != NULL && proto != NULL && names != NULL) {
         PyObject *loop = (PyObject *)op->loop;
         PyObject *stack[] = {loop, op->args[0], family, type, proto, loop};

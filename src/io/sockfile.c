@@ -63,10 +63,8 @@ sendfile_failed(SockOp *op, int rc)
         PyObject *cause = err_new_errno(rc);
         PyObject *error =
             cause == NULL ? NULL
-                          : PyObject_CallFunction(PyExc_ConnectionError,
-                                                  "si",
-                                                  "socket is not connected",
-                                                  ENOTCONN);
+                          : PyObject_CallFunction(PyExc_ConnectionError, "si",
+                                                  "socket is not connected", ENOTCONN);
         if (error == NULL) {
             Py_XDECREF(cause);
             return -1;

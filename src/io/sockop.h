@@ -33,9 +33,9 @@ typedef struct SockOpKind {
 
 typedef enum SockOpPhase {
     CL_SOCKOP_CREATED,
-    CL_SOCKOP_RUNNING, /* inside send() */
+    CL_SOCKOP_RUNNING,  /* inside send() */
     CL_SOCKOP_AWAITING, /* `resolver` runs */
-    CL_SOCKOP_WAITING, /* `future` has been yielded */
+    CL_SOCKOP_WAITING,  /* `future` has been yielded */
     CL_SOCKOP_OVER,
 } SockOpPhase;
 
@@ -45,10 +45,10 @@ struct SockOp {
     PyObject_HEAD
     State *state;
     const SockOpKind *kind;
-    Loop *loop;      /* strong */
-    PyObject *sock;  /* as given; NULL once over, like the next two */
+    Loop *loop;     /* strong */
+    PyObject *sock; /* as given; NULL once over, like the next two */
     PyObject *args[CL_SOCKOP_ARGS];
-    Py_buffer view;  /* what sendall sends; view.obj is NULL when there is none */
+    Py_buffer view;     /* what sendall sends; view.obj is NULL when there is none */
     PyObject *future;   /* while and after waiting; taken by the send() that follows */
     PyObject *resolver; /* a coroutine, while CL_SOCKOP_AWAITING */
     PyObject *origin;   /* cr_origin, in debug mode; or NULL */

@@ -78,10 +78,8 @@ sockop_complete(SockOp *op, PyObject *result)
         rc = future_finish_exception(future, exception);
     }
     if (rc < 0 && !err_is_exit()) {
-        rc = loop_report(op->state,
-                         (PyObject *)op->loop,
-                         "Exception while completing a socket operation",
-                         NULL);
+        rc = loop_report(op->state, (PyObject *)op->loop,
+                         "Exception while completing a socket operation", NULL);
     }
     Py_XDECREF(result);
     Py_XDECREF(exception);
@@ -282,8 +280,7 @@ sockop_refuse(const SockOp *op)
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
     }
     else {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "cannot reuse already awaited coroutine");
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
     }
     return PYGEN_ERROR;
 }
@@ -404,8 +401,7 @@ raise_thrown(PyObject *type, PyObject *value, PyObject *traceback)
         PyErr_Format(PyExc_TypeError,
                      "calling %R should have returned an instance of BaseException, "
                      "not %s",
-                     type,
-                     Py_TYPE(exception)->tp_name);
+                     type, Py_TYPE(exception)->tp_name);
         Py_CLEAR(exception);
     }
     if (exception != NULL
@@ -428,8 +424,8 @@ sockop_throw_into_resolver(SockOp *op, PyObject *const *args, Py_ssize_t nargs)
         stack[1 + i] = args[i];
     }
     op->phase = CL_SOCKOP_RUNNING;
-    PyObject *value = PyObject_VectorcallMethod(
-        op->state->str_throw, stack, (size_t)(1 + nargs), NULL);
+    PyObject *value = PyObject_VectorcallMethod(op->state->str_throw, stack,
+                                                (size_t)(1 + nargs), NULL);
     if (value == NULL) {
         sent = PYGEN_ERROR;
         if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
@@ -443,22 +439,20 @@ sockop_throw_into_resolver(SockOp *op, PyObject *const *args, Py_ssize_t nargs)
     return sockop_unpack(sent, result, false);
 }
 
-PyDoc_STRVAR(SockOp_throw_doc,
-             "throw($self, type, value=None, traceback=None, /)\n--\n\n"
-             "End the operation with an exception, as a coroutine's throw(). The socket\n"
-             "is no longer waited on and can be used again.");
+PyDoc_STRVAR(
+    SockOp_throw_doc,
+    "throw($self, type, value=None, traceback=None, /)\n--\n\n"
+    "End the operation with an exception, as a coroutine's throw(). The socket\n"
+    "is no longer waited on and can be used again.");
 
 static PyObject *
 SockOp_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     SockOp *op = SOCKOP(self);
     if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError,
-                     "throw expected at %s %d argument%s, got %zd",
-                     nargs < 1 ? "least" : "most",
-                     nargs < 1 ? 1 : 3,
-                     nargs < 1 ? "" : "s",
-                     nargs);
+        PyErr_Format(PyExc_TypeError, "throw expected at %s %d argument%s, got %zd",
+                     nargs < 1 ? "least" : "most", nargs < 1 ? 1 : 3,
+                     nargs < 1 ? "" : "s", nargs);
         return NULL;
     }
     if (op->phase == CL_SOCKOP_RUNNING || op->phase == CL_SOCKOP_OVER) {
@@ -567,8 +561,8 @@ SockOp_get_origin(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 SockOp_repr(PyObject *self)
 {
-    return PyUnicode_FromFormat(
-        "<coroutine object Loop.%s at %p>", SOCKOP(self)->kind->name, self);
+    return PyUnicode_FromFormat("<coroutine object Loop.%s at %p>",
+                                SOCKOP(self)->kind->name, self);
 }
 
 static PyGetSetDef sockop_getset[] = {
@@ -585,9 +579,7 @@ static PyGetSetDef sockop_getset[] = {
 
 static PyMethodDef sockop_methods[] = {
     {"send", SockOp_send, METH_O, SockOp_send_doc},
-    {"throw",
-     (PyCFunction)(void (*)(void))SockOp_throw,
-     METH_FASTCALL,
+    {"throw", (PyCFunction)(void (*)(void))SockOp_throw, METH_FASTCALL,
      SockOp_throw_doc},
     {"close", SockOp_close, METH_NOARGS, SockOp_close_doc},
     {NULL, NULL, 0, NULL},
@@ -642,8 +634,7 @@ SockOp_finalize(PyObject *self)
         result = PyObject_CallMethod(module, "_warn_unawaited_coroutine", "O", self);
         if (result == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Clear();
-            PyErr_WarnFormat(PyExc_RuntimeWarning,
-                             1,
+            PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
                              "coroutine 'Loop.%s' was never awaited",
                              SOCKOP(self)->kind->name);
         }
@@ -779,13 +770,14 @@ PyType_Spec sockop_spec = {
 /* -- the loop's methods -------------------------------------------------------------- */
 
 /* Expands to Loop_NAME: parses, makes an operation of the kind. */
+/* clang-format off: tables in macros */
 #define CL_SOCK_METHOD(method, kind, positional, needed, ...)                          \
-    static PyObject *Loop_##method(                                                    \
-        PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)    \
+    static PyObject *Loop_##method(PyObject *self, PyObject *const *args,              \
+                                   Py_ssize_t nargs, PyObject *kwnames)                \
     {                                                                                  \
         static const char *const names[] = {__VA_ARGS__, NULL};                        \
-        static const ArgSpec spec = {                                                  \
-            "Loop." #method, names, positional, needed, false, false};                 \
+        static const ArgSpec spec = {"Loop." #method, names, positional,               \
+                                     needed,          false, false};                   \
         PyObject *values[positional];                                                  \
         if (args_parse(&spec, args, nargs, kwnames, values) < 0) {                     \
             return NULL;                                                               \
@@ -793,6 +785,7 @@ PyType_Spec sockop_spec = {
         return sockop_new((Loop *)self, &kind, values, positional);                    \
     }
 
+/* clang-format on */
 CL_SOCK_METHOD(sock_recv, sockop_recv, 2, 2, "sock", "n")
 CL_SOCK_METHOD(sock_recv_into, sockop_recv_into, 2, 2, "sock", "buf")
 CL_SOCK_METHOD(sock_recvfrom, sockop_recvfrom, 2, 2, "sock", "bufsize")
@@ -834,11 +827,10 @@ PyDoc_STRVAR(
     "sock_sendall($self, sock, data)\n--\n\n"
     "Coroutine: send all of data to sock; None. After an error there is no telling how\n"
     "much was sent. Raises what sock.send() raises." CL_SOCK_DOC_END);
-PyDoc_STRVAR(
-    Loop_sock_sendto_doc,
-    "sock_sendto($self, sock, data, address)\n--\n\n"
-    "Coroutine: send a datagram to address; the number of bytes sent.\n"
-    "Raises what sock.sendto() raises." CL_SOCK_DOC_END);
+PyDoc_STRVAR(Loop_sock_sendto_doc,
+             "sock_sendto($self, sock, data, address)\n--\n\n"
+             "Coroutine: send a datagram to address; the number of bytes sent.\n"
+             "Raises what sock.sendto() raises." CL_SOCK_DOC_END);
 PyDoc_STRVAR(
     Loop_sock_connect_doc,
     "sock_connect($self, sock, address)\n--\n\n"
@@ -856,11 +848,13 @@ PyDoc_STRVAR(
     "bytes sent. Raises asyncio.SendfileNotAvailableError when it cannot be used for\n"
     "this file and socket." CL_SOCK_DOC_END);
 
+/* clang-format off: tables in macros */
 #define CL_SOCK_ENTRY(method)                                                          \
-    {#method,                                                                          \
-     (PyCFunction)(void (*)(void))Loop_##method,                                       \
-     METH_FASTCALL | METH_KEYWORDS,                                                    \
-     Loop_##method##_doc}
+    {                                                                                  \
+#method, (PyCFunction)(void (*)(void))Loop_##method,                           \
+            METH_FASTCALL | METH_KEYWORDS, Loop_##method##_doc                         \
+    }
+/* clang-format on */
 
 PyMethodDef sockops_methods[] = {
     CL_SOCK_ENTRY(sock_recv),

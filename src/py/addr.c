@@ -116,8 +116,8 @@ local_from_object(Addr *addr, PyObject *object)
     if (size + !is_abstract <= sizeof(local->sun_path)) {
         local->sun_family = AF_UNIX;
         memcpy(local->sun_path, path, size + !is_abstract);
-        addr->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size
-                                   + !is_abstract);
+        addr->length =
+            (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size + !is_abstract);
         rc = 1;
     }
     Py_DECREF(encoded);
@@ -151,8 +151,8 @@ addr_resolved_object(int family, PyObject *object)
     }
     PyObject *flowinfo =
         PyTuple_GET_SIZE(object) > 2 ? PyTuple_GET_ITEM(object, 2) : zero;
-    PyObject *result = PyTuple_Pack(
-        4, PyTuple_GET_ITEM(object, 0), PyTuple_GET_ITEM(object, 1), flowinfo, zero);
+    PyObject *result = PyTuple_Pack(4, PyTuple_GET_ITEM(object, 0),
+                                    PyTuple_GET_ITEM(object, 1), flowinfo, zero);
     Py_DECREF(zero);
     return result;
 }
@@ -256,9 +256,7 @@ addr_to_object(const Addr *addr)
     case AF_UNIX:
         return local_to_object(addr);
     default:
-        return Py_BuildValue("iy#",
-                             (int)addr->u.any.sa_family,
-                             addr->u.any.sa_data,
+        return Py_BuildValue("iy#", (int)addr->u.any.sa_family, addr->u.any.sa_data,
                              (Py_ssize_t)sizeof(addr->u.any.sa_data));
     }
 }

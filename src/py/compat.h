@@ -95,8 +95,8 @@ static inline PyObject *
 PyObject_CallOneArg(PyObject *callable, PyObject *arg)
 {
     PyObject *args[2] = {NULL, arg};
-    return _PyObject_Vectorcall(
-        callable, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    return _PyObject_Vectorcall(callable, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                NULL);
 }
 
 static inline PyObject *
@@ -220,8 +220,7 @@ PyObject_GetOptionalAttr(PyObject *op, PyObject *name, PyObject **value)
 #define CL_WRAP_STOP_ITERATION 1
 #elif PY_VERSION_HEX >= 0x030B0000
 #define CL_WRAP_STOP_ITERATION                                                         \
-    (Py_Version >= 0x030C0200                                                          \
-     || (Py_Version >= 0x030B0800 && Py_Version < 0x030C0000))
+    (Py_Version >= 0x030C0200 || (Py_Version >= 0x030B0800 && Py_Version < 0x030C0000))
 #else
 #define CL_WRAP_STOP_ITERATION 0
 #endif

@@ -102,8 +102,7 @@ PyObject *
 pysock_new(State *state, int fd, int family, int type, int proto)
 {
     PyObject *stack[4] = {PyLong_FromLong(family),
-                          PyLong_FromLong(type | SOCK_NONBLOCK),
-                          PyLong_FromLong(proto),
+                          PyLong_FromLong(type | SOCK_NONBLOCK), PyLong_FromLong(proto),
                           PyLong_FromLong(fd)};
     PyObject *sock = NULL;
     if (stack[0] != NULL && stack[1] != NULL && stack[2] != NULL && stack[3] != NULL) {

@@ -30,8 +30,8 @@
     X(CancelledError, "asyncio.exceptions", "CancelledError", 1)                       \
     X(future_repr_info, "asyncio.base_futures", "_future_repr_info", 1)                \
     X(task_repr_info, "asyncio.base_tasks", "_task_repr_info", 1)                      \
-    X(future_repr, "asyncio.base_futures", "_future_repr", 0)  /* 3.11 on */           \
-    X(task_repr, "asyncio.base_tasks", "_task_repr", 0)        /* 3.11 on */           \
+    X(future_repr, "asyncio.base_futures", "_future_repr", 0) /* 3.11 on */            \
+    X(task_repr, "asyncio.base_tasks", "_task_repr", 0)       /* 3.11 on */            \
     X(add_awaited_by, "asyncio.futures", "future_add_to_awaited_by", 0)                \
     X(discard_awaited_by, "asyncio.futures", "future_discard_from_awaited_by", 0)      \
     X(task_get_stack, "asyncio.base_tasks", "_task_get_stack", 1)                      \
@@ -42,7 +42,8 @@
     X(extract_stack, "asyncio.format_helpers", "extract_stack", 1)                     \
     X(traceback_extract_stack, "traceback", "extract_stack", 1)                        \
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source", 1)  \
-    X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled", 1) \
+    X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled",  \
+      1)                                                                               \
     X(run_until_complete_cb, "asyncio.base_events", "_run_until_complete_cb", 1)       \
     X(ensure_future, "asyncio.tasks", "ensure_future", 1)                              \
     X(enter_task, "asyncio.tasks", "_enter_task", 1)                                   \
@@ -141,9 +142,9 @@ typedef struct State {
     CL_STATE_NAMES(CL_MEMBER)
 #undef CL_MEMBER
     PyObject *empty_tuple;
-    PyObject *names_loop;    /* ("loop",) */
-    PyObject *names_context; /* ("context",): the kwnames of many calls */
-    PyObject *task_registry; /* the WeakSet's own `data` set, or NULL (3.14 on) */
+    PyObject *names_loop;         /* ("loop",) */
+    PyObject *names_context;      /* ("context",): the kwnames of many calls */
+    PyObject *task_registry;      /* the WeakSet's own `data` set, or NULL (3.14 on) */
     PyObject *registry_iterating; /* its set of running iterations; with the former */
     PyObject *registry_pending;   /* its list of references to be dropped after them */
     uint64_t next_task_name;
