@@ -94,7 +94,11 @@ def markdown(data):
             cells = [f"{claim['title']}, at most {claim['limit']:g}x"]
             for loop in loops:
                 spread = claim["growth"].get(loop)
-                cells.append(f"{spread['median']:.2f}" if spread else "-")
+                cells.append(
+                    f"{spread['median']:.2f} ({spread['added']:+.0f} ns)"
+                    if spread
+                    else "-"
+                )
             rows.append(cells)
         lines += ["", *_table(["growth of the cost per operation", *loops], rows)]
     failed = [

@@ -95,24 +95,39 @@ class Row:
 
 
 def growth(claim, rows, loop):
-    """Spread of cost(last) / cost(first) over the rounds of a Growth, or None."""
+    """How cost(last) stands to cost(first) over the rounds of a Growth, or None.
+
+    The spread of the quotients, and under "added" the median of the differences.
+    """
     names = [name for name in claim.names if name in rows]
     if len(names) < len(claim.names):
         return None
     first, last = rows[names[0]], rows[names[-1]]
     pairs = zip(first.samples.get(loop, ()), last.samples.get(loop, ()))
-    return spread([b["value"] / a["value"] for a, b in pairs if a and b and a["value"]])
+    pairs = [(a["value"], b["value"]) for a, b in pairs if a and b and a["value"]]
+    found = spread([large / small for small, large in pairs])
+    if found:
+        found["added"] = statistics.median(large - small for small, large in pairs)
+    return found
 
 
 def growth_to_json(claim, rows, present, subject):
+    """A Growth with its verdict: within the limit, or no more ns than another loop.
+
+    Larger populations miss the caches. That adds about the same time to every loop's
+    operation, and so multiplies the cost of the fastest by most.
+    """
     costs = {loop: growth(claim, rows, loop) for loop in present}
     mine = costs.get(subject)
+    others = [c["added"] for loop, c in costs.items() if c and loop != subject]
     return {
         "title": claim.title,
         "scenarios": claim.names,
         "limit": claim.limit,
         "growth": costs,
-        "met": None if mine is None else mine["median"] <= claim.limit,
+        "met": None
+        if mine is None
+        else mine["median"] <= claim.limit or mine["added"] <= max(others, default=0),
     }
 
 

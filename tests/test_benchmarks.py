@@ -293,9 +293,25 @@ def test_growth():
         for value in values:
             rows[name].add("cloop", {"value": value})
     found = results.growth(claim, rows, "cloop")
-    assert found == {"median": 1.5, "min": 1.0, "max": 4.0, "rounds": 3}
+    assert found == {"median": 1.5, "min": 1.0, "max": 4.0, "rounds": 3, "added": 5.0}
     assert results.growth_to_json(claim, rows, ["cloop"], "cloop")["met"] is True
     assert results.growth(claim, {"a": rows["a"]}, "cloop") is None
+
+
+def test_growth_may_add_what_it_adds_to_others():
+    claim = scenario.Growth("cost", ["a", "b"], 2.0)
+
+    def met(**costs):
+        rows = {name: results.Row(Fake({}, {}, name)) for name in "ab"}
+        for loop, (small, large) in costs.items():
+            rows["a"].add(loop, {"value": small})
+            rows["b"].add(loop, {"value": large})
+        return results.growth_to_json(claim, rows, list(costs), "cloop")["met"]
+
+    assert met(cloop=(10.0, 30.0)) is False
+    assert met(cloop=(10.0, 30.0), stock=(100.0, 119.0)) is False
+    assert met(cloop=(10.0, 30.0), stock=(100.0, 121.0)) is True
+    assert met(stock=(100.0, 900.0)) is None
 
 
 def test_calibration_reaches_the_wanted_time():
