@@ -902,14 +902,20 @@ static PyGetSetDef Loop_getset[] = {
 
 PyDoc_STRVAR(Loop_doc, "The C part of cloop.Loop, which see.");
 
-/* clang-format off: it would set two in a line */
+/* clang-format off */
 static PyType_Slot Loop_slots[] = {
-    {Py_tp_doc, (void *)Loop_doc},   {Py_tp_new, Loop_new},
-    {Py_tp_init, Loop_init},         {Py_tp_dealloc, Loop_dealloc},
-    {Py_tp_traverse, Loop_traverse}, {Py_tp_clear, Loop_clear},
-    {Py_tp_repr, Loop_repr},         {Py_tp_setattro, Loop_setattro},
-    {Py_tp_methods, Loop_methods},   {Py_tp_members, Loop_members},
-    {Py_tp_getset, Loop_getset},     {0, NULL},
+    {Py_tp_doc, (void *)Loop_doc},
+    {Py_tp_new, Loop_new},
+    {Py_tp_init, Loop_init},
+    {Py_tp_dealloc, Loop_dealloc},
+    {Py_tp_traverse, Loop_traverse},
+    {Py_tp_clear, Loop_clear},
+    {Py_tp_repr, Loop_repr},
+    {Py_tp_setattro, Loop_setattro},
+    {Py_tp_methods, Loop_methods},
+    {Py_tp_members, Loop_members},
+    {Py_tp_getset, Loop_getset},
+    {0, NULL},
 };
 /* clang-format on */
 

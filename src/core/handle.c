@@ -787,25 +787,21 @@ TimerHandle_dealloc(PyObject *self)
 #define CL_HANDLE_GET_CONTEXT
 #endif
 
-/* clang-format off: tables in macros */
+/* clang-format off */
 #define CL_HANDLE_METHODS                                                              \
-    CL_HANDLE_GET_CONTEXT{"cancelled", Handle_cancelled, METH_NOARGS,                  \
-                          Handle_cancelled_doc},                                       \
-    {                                                                                  \
-        "_run", Handle_run, METH_NOARGS, Handle_run_doc                                \
-    }
+    CL_HANDLE_GET_CONTEXT                                                              \
+    {"cancelled", Handle_cancelled, METH_NOARGS, Handle_cancelled_doc},                \
+    {"_run", Handle_run, METH_NOARGS, Handle_run_doc}
 
 #define CL_HANDLE_ATTRIBUTES                                                           \
     {"_callback", Handle_get_callback, Handle_set_callback, NULL, NULL},               \
-        {"_args", Handle_get_args, NULL, NULL, NULL},                                  \
-        {"_cancelled", Handle_get_cancelled, Handle_set_cancelled, NULL, NULL},        \
-        {"_loop", Handle_get_loop, NULL, NULL, NULL},                                  \
-        {"_context", Handle_get_context_attribute, NULL, NULL, NULL},                  \
-        {"_source_traceback", Handle_get_source_traceback,                             \
-         Handle_set_source_traceback, NULL, NULL},                                     \
-    {                                                                                  \
-        "_repr", Handle_get_repr, NULL, NULL, NULL                                     \
-    }
+    {"_args", Handle_get_args, NULL, NULL, NULL},                                      \
+    {"_cancelled", Handle_get_cancelled, Handle_set_cancelled, NULL, NULL},            \
+    {"_loop", Handle_get_loop, NULL, NULL, NULL},                                      \
+    {"_context", Handle_get_context_attribute, NULL, NULL, NULL},                      \
+    {"_source_traceback", Handle_get_source_traceback, Handle_set_source_traceback,    \
+     NULL, NULL},                                                                      \
+    {"_repr", Handle_get_repr, NULL, NULL, NULL}
 /* clang-format on */
 
 static PyMethodDef Handle_methods[] = {
@@ -839,12 +835,16 @@ PyDoc_STRVAR(Handle_doc,
              "call_soon_threadsafe() return. A subclass of asyncio.Handle. See the\n"
              "asyncio documentation, section \"Callback Handles\".");
 
-/* clang-format off: it would set two in a line */
+/* clang-format off */
 static PyType_Slot Handle_slots[] = {
-    {Py_tp_doc, (void *)Handle_doc}, {Py_tp_init, Handle_init},
-    {Py_tp_dealloc, Handle_dealloc}, {Py_tp_traverse, Handle_traverse},
-    {Py_tp_clear, Handle_clear},     {Py_tp_methods, Handle_methods},
-    {Py_tp_getset, Handle_getset},   {0, NULL},
+    {Py_tp_doc, (void *)Handle_doc},
+    {Py_tp_init, Handle_init},
+    {Py_tp_dealloc, Handle_dealloc},
+    {Py_tp_traverse, Handle_traverse},
+    {Py_tp_clear, Handle_clear},
+    {Py_tp_methods, Handle_methods},
+    {Py_tp_getset, Handle_getset},
+    {0, NULL},
 };
 /* clang-format on */
 
@@ -861,12 +861,16 @@ PyDoc_STRVAR(TimerHandle_doc,
              "call_at() return. A subclass of asyncio.TimerHandle. See the asyncio\n"
              "documentation, section \"Callback Handles\".");
 
-/* clang-format off: it would set two in a line */
+/* clang-format off */
 static PyType_Slot TimerHandle_slots[] = {
-    {Py_tp_doc, (void *)TimerHandle_doc}, {Py_tp_init, TimerHandle_init},
-    {Py_tp_dealloc, TimerHandle_dealloc}, {Py_tp_traverse, TimerHandle_traverse},
-    {Py_tp_clear, TimerHandle_clear},     {Py_tp_methods, TimerHandle_methods},
-    {Py_tp_getset, TimerHandle_getset},   {0, NULL},
+    {Py_tp_doc, (void *)TimerHandle_doc},
+    {Py_tp_init, TimerHandle_init},
+    {Py_tp_dealloc, TimerHandle_dealloc},
+    {Py_tp_traverse, TimerHandle_traverse},
+    {Py_tp_clear, TimerHandle_clear},
+    {Py_tp_methods, TimerHandle_methods},
+    {Py_tp_getset, TimerHandle_getset},
+    {0, NULL},
 };
 /* clang-format on */
 

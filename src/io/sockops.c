@@ -770,14 +770,14 @@ PyType_Spec sockop_spec = {
 /* -- the loop's methods -------------------------------------------------------------- */
 
 /* Expands to Loop_NAME: parses, makes an operation of the kind. */
-/* clang-format off: tables in macros */
+/* clang-format off */
 #define CL_SOCK_METHOD(method, kind, positional, needed, ...)                          \
-    static PyObject *Loop_##method(PyObject *self, PyObject *const *args,              \
-                                   Py_ssize_t nargs, PyObject *kwnames)                \
+    static PyObject *Loop_##method(                                                    \
+        PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)    \
     {                                                                                  \
         static const char *const names[] = {__VA_ARGS__, NULL};                        \
-        static const ArgSpec spec = {"Loop." #method, names, positional,               \
-                                     needed,          false, false};                   \
+        static const ArgSpec spec = {                                                  \
+            "Loop." #method, names, positional, needed, false, false};                 \
         PyObject *values[positional];                                                  \
         if (args_parse(&spec, args, nargs, kwnames, values) < 0) {                     \
             return NULL;                                                               \
@@ -848,12 +848,12 @@ PyDoc_STRVAR(
     "bytes sent. Raises asyncio.SendfileNotAvailableError when it cannot be used for\n"
     "this file and socket." CL_SOCK_DOC_END);
 
-/* clang-format off: tables in macros */
+/* clang-format off */
 #define CL_SOCK_ENTRY(method)                                                          \
-    {                                                                                  \
-#method, (PyCFunction)(void (*)(void))Loop_##method,                           \
-            METH_FASTCALL | METH_KEYWORDS, Loop_##method##_doc                         \
-    }
+    {#method,                                                                          \
+     (PyCFunction)(void (*)(void))Loop_##method,                                       \
+     METH_FASTCALL | METH_KEYWORDS,                                                    \
+     Loop_##method##_doc}
 /* clang-format on */
 
 PyMethodDef sockops_methods[] = {
