@@ -118,7 +118,8 @@ struct PyModuleDef cloop_module_def = {
     .m_free = module_free,
 };
 
-PyMODINIT_FUNC
+/* 3.8's PyMODINIT_FUNC says nothing of visibility. */
+__attribute__((visibility("default"))) PyMODINIT_FUNC
 PyInit__cloop(void)
 {
     return PyModuleDef_Init(&cloop_module_def);
