@@ -52,6 +52,8 @@
 #define CL_HAVE_QUALNAME_IN_ERRORS CL_PY310
 /* ... and an unexpected keyword comes with "Did you mean". */
 #define CL_HAVE_KEYWORD_SUGGESTIONS CL_PY313
+/* A heap type's docstring keeps the signature it begins with. */
+#define CL_KEEPS_TYPE_SIGNATURE CL_PY310
 /* PyType_FromModuleAndSpec; PyType_GetModuleByDef */
 #define CL_HAVE_TYPE_MODULE CL_PY39
 #define CL_HAVE_MODULE_BY_DEF CL_PY311
