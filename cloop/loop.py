@@ -12,9 +12,11 @@ import warnings
 from . import _cloop
 from .absent import AbsentMixin
 from .asyncgens import AsyncgenMixin
+from .connect import ConnectMixin
 from .executor import ExecutorMixin
 from .report import ReportMixin
 from .resolve import ResolveMixin
+from .serve import ServeMixin
 from .signals import SignalMixin
 
 __all__ = ("Loop", "new_event_loop")
@@ -23,6 +25,8 @@ __all__ = ("Loop", "new_event_loop")
 class Loop(
     ExecutorMixin,
     AsyncgenMixin,
+    ConnectMixin,
+    ServeMixin,
     ReportMixin,
     ResolveMixin,
     SignalMixin,
