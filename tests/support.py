@@ -20,6 +20,12 @@ def cloop_only(impl, why):
         pytest.skip("cloop only: " + why)
 
 
+def stock_fault(impl, condition, why):
+    """Skips where the stock asyncio of this version is known to be broken."""
+    if not impl.is_cloop and condition:
+        pytest.skip("stock is at fault: " + why)
+
+
 def outcome(function, *args, **kwargs):
     """What a call did, so that two implementations can be compared.
 
