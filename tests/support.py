@@ -1,4 +1,4 @@
-"""What the behaviour tests share: outcomes to compare, reports, programs of their own."""
+"""What the behaviour tests share: outcomes to compare, reports, programs."""
 
 import asyncio
 import gc
@@ -145,10 +145,9 @@ def run_program(impl, source, *args, options=(), status=0, timeout=60, **env):
         program_command(impl, source, *args, options=options),
         env=program_env(impl, **env),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         timeout=timeout,
-        universal_newlines=True,
+        text=True,
     )
     if status is not None and done.returncode != status:
         raise AssertionError(

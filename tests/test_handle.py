@@ -8,7 +8,6 @@ import types
 import weakref
 
 import pytest
-
 from support import PY, Probe, Reports, cloop_only, outcome, turn, without_gc
 
 pytestmark = pytest.mark.timeout(60)
@@ -383,9 +382,9 @@ def test_timer_comparison(impl):
     assert one != again
     assert one != 1 and not one == 1
     with pytest.raises(AttributeError if PY == (3, 8) else TypeError):
-        one < 1
+        assert one < 1
     with pytest.raises(AttributeError if PY == (3, 8) else TypeError):
-        one > "x"
+        assert one > "x"
     assert sorted([two, one])[0] is one
     # against a stock handle, both ways
     stock = asyncio.TimerHandle(1.5, callback, (), mock)
@@ -425,8 +424,8 @@ def test_subclass(impl, loop):
 
 def test_uninitialized(impl):
     cloop_only(impl, "stock raises AttributeError from Python code")
-    for cls in impl.Handle, impl.TimerHandle:
-        handle = cls.__new__(cls)
+
+    def use(handle):
         for name in "cancel", "cancelled", "_run", "__repr__":
             outcome(getattr(handle, name))
         for name in "_callback", "_args", "_context", "_loop", "_cancelled", "_repr":
@@ -436,7 +435,9 @@ def test_uninitialized(impl):
         outcome(lambda: handle == handle)
         if hasattr(handle, "when"):
             outcome(lambda: handle.when())
-        del handle
+
+    for cls in impl.Handle, impl.TimerHandle:
+        use(cls.__new__(cls))
     gc.collect()
 
 

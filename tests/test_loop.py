@@ -9,7 +9,6 @@ import threading
 import weakref
 
 import pytest
-
 from support import PY, Probe, Reports, cloop_only, run_program, stock_fault, turn
 
 pytestmark = pytest.mark.timeout(60)
@@ -409,7 +408,8 @@ def test_unclosed_loop_warns(impl):
             gc.collect()
         messages = [(w.category.__name__, str(w.message)) for w in caught
                     if 'event loop' in str(w.message)]
-        assert messages == [('ResourceWarning', 'unclosed event loop ' + repr_)], messages
+        wanted = [('ResourceWarning', 'unclosed event loop ' + repr_)]
+        assert messages == wanted, messages
         """,
     )
     assert done.stderr == ""
@@ -463,7 +463,7 @@ def test_daemon_thread_runs_a_loop_at_exit(impl):
 
 def test_deleted_loop_is_collected(impl):
     loop = impl.new_event_loop()
-    loop.call_soon(lambda: loop2)
+    loop.call_soon(lambda: loop2)  # noqa: F821
     loop2 = loop
     loop.run_until_complete(nothing())
     loop.close()
@@ -521,7 +521,7 @@ def test_stopped_before_done(loop):
     future = loop.create_future()
     loop.call_soon(loop.stop)
     with pytest.raises(
-        RuntimeError, match="Event loop stopped before Future completed."
+        RuntimeError, match=r"Event loop stopped before Future completed\."
     ):
         loop.run_until_complete(future)
     # the stale callback is gone: a later result does not stop the loop
@@ -802,9 +802,7 @@ def test_default_handler_wording(loop, caplog):
     loop.default_exception_handler({"message": "msg", "zeta": 1, "alpha": [2]})
     assert caplog.records[-1].getMessage() == "msg\nalpha: [2]\nzeta: 1"
     loop.default_exception_handler({})
-    assert (
-        caplog.records[-1].getMessage() == "Unhandled exception in event loop"
-    )
+    assert caplog.records[-1].getMessage() == "Unhandled exception in event loop"
     loop.default_exception_handler(
         {"message": "m", "source_traceback": [], "handle_traceback": []}
     )
@@ -863,7 +861,7 @@ def test_destroyed_pending(loop):
     future = loop.create_future()
 
     async def wait():
-        await future
+        await future  # noqa: F821
 
     task = loop.create_task(wait())
     turn(loop)
