@@ -280,7 +280,7 @@ def test_constructor(impl):
     assert seen == [1]
     assert handle._loop is mock
     handle = impl.Handle(callback=seen.append, args=[2], loop=mock, context=None)
-    assert handle._args == [2]
+    assert list(handle._args) == [2]
     handle._run()
     assert seen == [1, 2]
 

@@ -110,7 +110,7 @@ def test_threads_and_the_loop_itself(loop):
         threads = [threading.Thread(target=post) for _ in range(2)]
         for thread in threads:
             thread.start()
-        while any(thread.is_alive() for thread in threads):
+        while any(thread.is_alive() for thread in threads) or "loop" not in seen:
             loop.call_soon_threadsafe(seen.append, "loop")
             loop.call_soon(seen.append, "soon")
             await asyncio.sleep(0)
