@@ -841,6 +841,34 @@ Loop_repr(PyObject *self)
     return text;
 }
 
+/* Loop_method_checked for a method without arguments: what is given too much gets the
+ * message of stock's methods, which are Python functions. */
+#define CL_NO_ARGUMENTS(method)                                                        \
+    static PyObject *Loop_##method##_checked(PyObject *self, PyObject *const *args,    \
+                                             Py_ssize_t nargs, PyObject *kwnames)      \
+    {                                                                                  \
+        if (CL_UNLIKELY(nargs != 0 || kwnames != NULL)) {                              \
+            static const char *const names[] = {NULL};                                 \
+            static const ArgSpec spec = {"Loop." #method, names, 0, 0, false, false};  \
+            PyObject *none;                                                            \
+            if (args_parse(&spec, args, nargs, kwnames, &none) < 0) {                  \
+                return NULL;                                                           \
+            }                                                                          \
+        }                                                                              \
+        return Loop_##method(self, NULL);                                              \
+    }
+
+CL_NO_ARGUMENTS(time)
+CL_NO_ARGUMENTS(run_forever)
+CL_NO_ARGUMENTS(stop)
+CL_NO_ARGUMENTS(close)
+CL_NO_ARGUMENTS(is_running)
+CL_NO_ARGUMENTS(is_closed)
+CL_NO_ARGUMENTS(create_future)
+CL_NO_ARGUMENTS(get_task_factory)
+CL_NO_ARGUMENTS(get_exception_handler)
+CL_NO_ARGUMENTS(get_debug)
+
 #define FASTCALL(function)                                                             \
     (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 
@@ -850,29 +878,30 @@ static PyMethodDef Loop_methods[] = {
      Loop_call_soon_threadsafe_doc},
     {"call_later", FASTCALL(Loop_call_later), Loop_call_later_doc},
     {"call_at", FASTCALL(Loop_call_at), Loop_call_at_doc},
-    {"time", Loop_time, METH_NOARGS, Loop_time_doc},
+    {"time", FASTCALL(Loop_time_checked), Loop_time_doc},
     {"_add_callback", Loop_add_callback, METH_O, Loop_add_callback_doc},
-    {"run_forever", Loop_run_forever, METH_NOARGS, Loop_run_forever_doc},
+    {"run_forever", FASTCALL(Loop_run_forever_checked), Loop_run_forever_doc},
     {"run_until_complete", FASTCALL(Loop_run_until_complete),
      Loop_run_until_complete_doc},
-    {"stop", Loop_stop, METH_NOARGS, Loop_stop_doc},
-    {"close", Loop_close, METH_NOARGS, Loop_close_doc},
-    {"is_running", Loop_is_running, METH_NOARGS, Loop_is_running_doc},
-    {"is_closed", Loop_is_closed, METH_NOARGS, Loop_is_closed_doc},
+    {"stop", FASTCALL(Loop_stop_checked), Loop_stop_doc},
+    {"close", FASTCALL(Loop_close_checked), Loop_close_doc},
+    {"is_running", FASTCALL(Loop_is_running_checked), Loop_is_running_doc},
+    {"is_closed", FASTCALL(Loop_is_closed_checked), Loop_is_closed_doc},
     {"_check_closed", Loop_check_closed, METH_NOARGS, Loop_check_closed_doc},
     {"_check_running", Loop_check_running, METH_NOARGS, Loop_check_running_doc},
     {"_check_callback", Loop_check_callback, METH_VARARGS, Loop_check_callback_doc},
     {"_timer_handle_cancelled", Loop_timer_handle_cancelled, METH_O,
      Loop_timer_handle_cancelled_doc},
-    {"create_future", Loop_create_future, METH_NOARGS, Loop_create_future_doc},
+    {"create_future", FASTCALL(Loop_create_future_checked), Loop_create_future_doc},
     {"create_task", FASTCALL(Loop_create_task), Loop_create_task_doc},
     {"set_task_factory", FASTCALL(Loop_set_task_factory), Loop_set_task_factory_doc},
-    {"get_task_factory", Loop_get_task_factory, METH_NOARGS, Loop_get_task_factory_doc},
+    {"get_task_factory", FASTCALL(Loop_get_task_factory_checked),
+     Loop_get_task_factory_doc},
     {"set_exception_handler", FASTCALL(Loop_set_exception_handler),
      Loop_set_exception_handler_doc},
-    {"get_exception_handler", Loop_get_exception_handler, METH_NOARGS,
+    {"get_exception_handler", FASTCALL(Loop_get_exception_handler_checked),
      Loop_get_exception_handler_doc},
-    {"get_debug", Loop_get_debug, METH_NOARGS, Loop_get_debug_doc},
+    {"get_debug", FASTCALL(Loop_get_debug_checked), Loop_get_debug_doc},
     {"set_debug", FASTCALL(Loop_set_debug), Loop_set_debug_doc},
     {"add_reader", FASTCALL(Loop_add_reader), Loop_add_reader_doc},
     {"add_writer", FASTCALL(Loop_add_writer), Loop_add_writer_doc},
