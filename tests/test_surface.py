@@ -127,10 +127,12 @@ def test_what_tornado_and_others_do(loop):
 
 def test_nest_asyncio_is_told_what_to_do(impl, loop):
     """nest_asyncio.apply(loop) first asks hasattr(loop, "_nest_patched")."""
-    cloop_only(impl, "stock can be patched")
-    with pytest.raises(RuntimeError, match="nest_asyncio"):
-        hasattr(loop, "_nest_patched")
-    assert not hasattr(loop, "_other_name_that_is_not_there")
+    cloop_only(impl, "nest_asyncio can patch stock")
+    module = {"__name__": "nest_asyncio"}
+    exec("def patched(loop): return hasattr(loop, '_nest_patched')", module)
+    with pytest.raises(RuntimeError, match="Await the inner coroutine"):
+        module["patched"](loop)
+    assert not hasattr(loop, "_nest_patched")
 
 
 def test_uvloop_like_probes(loop):
