@@ -202,9 +202,7 @@ def _run_file(request):
 
 def _full_path(path):
     """path as the interpreter makes it absolute: nothing in it is resolved."""
-    if os.path.isabs(path):
-        return path
-    return os.path.join(os.getcwd(), path[2:] if path[:2] == "./" else path)
+    return os.path.join(os.getcwd(), path)
 
 
 def _run_source(source, name, **names):
@@ -220,13 +218,12 @@ def _show_source(code, source, name):
     import linecache
 
     register = getattr(linecache, "_register_code", None)
-    if register is not None:
-        if isinstance(source, bytes):
-            source = source.decode("utf-8", "replace")
-        try:
-            register(code, source, name)
-        except TypeError:  # a later signature
-            pass
+    if register is None:
+        return
+    if isinstance(source, bytes):
+        source = source.decode("utf-8", "replace")
+    # 3.13.0 keeps such lines by file name, later ones by code object.
+    register(code if hasattr(linecache, "_interactive_cache") else name, source, name)
 
 
 def _new_main(loader=importlib.machinery.BuiltinImporter, **names):

@@ -265,8 +265,8 @@ def test_an_interrupt_ends_the_process_by_its_signal(tmp_path, where):
         """\
         import asyncio, sys, time
         async def wait():
-            print("ready", flush=True)
             try:
+                print("ready", flush=True)
                 await asyncio.sleep(30)
             finally:
                 print("cleaned up", flush=True)
