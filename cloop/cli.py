@@ -208,20 +208,18 @@ def _full_path(path):
 def _run_source(source, name, **names):
     module = _new_main(**names)
     code = compile(source, name, "exec", dont_inherit=True)
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 13) and name == "<string>":
         _show_source(code, source, name)
     exec(code, module.__dict__)
 
 
 def _show_source(code, source, name):
-    """Tracebacks of 3.13 show the lines of -c and of stdin."""
+    """Tracebacks of 3.13 show the lines of -c, not those of stdin."""
     import linecache
 
     register = getattr(linecache, "_register_code", None)
     if register is None:
         return
-    if isinstance(source, bytes):
-        source = source.decode("utf-8", "replace")
     # 3.13.0 keeps such lines by file name, later ones by code object.
     register(code if hasattr(linecache, "_interactive_cache") else name, source, name)
 
