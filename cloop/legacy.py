@@ -140,23 +140,7 @@ def coroutine(func):
                 result = yield from result.__await__()
             return result
 
-    # types.coroutine may change the function it is given: the user's stays as it is.
-    made = types.coroutine(_copy_of(body) if body is func else body)
-    return _mark_coroutine_function(made)
-
-
-def _copy_of(function):
-    if not isinstance(function, types.FunctionType):
-        return function
-    copy = types.FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return functools.update_wrapper(copy, function)
+    return _mark_coroutine_function(types.coroutine(body))
 
 
 def _put_coroutine():
