@@ -81,6 +81,11 @@ PyObject *future_iter_new(PyObject *self);
 int future_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
                  const char *format, char **names, ...);
 
+/* PyArg_ParseTupleAndKeywords says "at most", the argument clinic "exactly 1 positional
+ * argument". Of at most `most` arguments in all. 0 or -1. */
+int future_check_positional(const char *function, Py_ssize_t nargs,
+                            Py_ssize_t nkeywords, Py_ssize_t most);
+
 PyObject *Future_result(PyObject *self, PyObject *ignored);
 PyObject *Future_exception(PyObject *self, PyObject *ignored);
 PyObject *Future_add_done_callback(PyObject *self, PyObject *const *args,
@@ -104,13 +109,29 @@ extern const char Future_done_doc[];
 extern const char Future_get_loop_doc[];
 extern const char Future_make_cancelled_error_doc[];
 
+#if CL_ONE_ARGUMENT_BY_KEYWORDS
+PyObject *Future_remove_done_callback_face(PyObject *self, PyObject *const *args,
+                                           Py_ssize_t nargs, PyObject *kwnames);
+#define CL_REMOVE_DONE_CALLBACK                                                        \
+    {                                                                                  \
+        "remove_done_callback",                                                        \
+            (PyCFunction)(void (*)(void))Future_remove_done_callback_face,             \
+            METH_FASTCALL | METH_KEYWORDS, Future_remove_done_callback_doc             \
+    }
+#else
+#define CL_REMOVE_DONE_CALLBACK                                                        \
+    {                                                                                  \
+        "remove_done_callback", Future_remove_done_callback, METH_O,                   \
+            Future_remove_done_callback_doc                                            \
+    }
+#endif
+
 #define CL_FUTURE_METHODS                                                              \
     {"result", Future_result, METH_NOARGS, Future_result_doc},                         \
         {"exception", Future_exception, METH_NOARGS, Future_exception_doc},            \
         {"add_done_callback", (PyCFunction)(void (*)(void))Future_add_done_callback,   \
          METH_FASTCALL | METH_KEYWORDS, Future_add_done_callback_doc},                 \
-        {"remove_done_callback", Future_remove_done_callback, METH_O,                  \
-         Future_remove_done_callback_doc},                                             \
+        CL_REMOVE_DONE_CALLBACK,                                                       \
         {"cancelled", Future_cancelled, METH_NOARGS, Future_cancelled_doc},            \
         {"done", Future_done, METH_NOARGS, Future_done_doc},                           \
     {                                                                                  \

@@ -41,6 +41,19 @@ done:
 }
 
 int
+future_check_positional(const char *function, Py_ssize_t nargs, Py_ssize_t nkeywords,
+                        Py_ssize_t most)
+{
+    if (nargs <= 1 || nargs + nkeywords > most) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "%s() takes exactly 1 positional argument (%zd given)", function,
+                 nargs);
+    return -1;
+}
+
+int
 future_parse_cancel(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
                     PyObject **msg)
 {
@@ -54,6 +67,30 @@ future_parse_cancel(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     static char *names[] = {"msg", NULL};
     return future_parse(args, nargs, kwnames, "|O:cancel", names, msg);
 }
+
+#if CL_ONE_ARGUMENT_BY_KEYWORDS
+/* Borrowed from args: the one argument of the method that format names. */
+static PyObject *
+parse_one(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+          const char *format)
+{
+    if (CL_LIKELY(nargs == 1 && kwnames == NULL)) {
+        return args[0];
+    }
+    static char *names[] = {"", NULL};
+    PyObject *value;
+    return future_parse(args, nargs, kwnames, format, names, &value) < 0 ? NULL : value;
+}
+
+/* Defines name##_face, which parses for name, a METH_O function. */
+#define CL_ONE_ARGUMENT_FACE(name, format)                                             \
+    static PyObject *name##_face(PyObject *self, PyObject *const *args,                \
+                                 Py_ssize_t nargs, PyObject *kwnames)                  \
+    {                                                                                  \
+        PyObject *arg = parse_one(args, nargs, kwnames, format);                       \
+        return arg != NULL ? name(self, arg) : NULL;                                   \
+    }
+#endif
 
 /* -- methods ------------------------------------------------------------------------ */
 
@@ -183,6 +220,10 @@ Future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     }
     else {
         static char *names[] = {"", "context", NULL};
+        Py_ssize_t nkeywords = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+        if (future_check_positional("add_done_callback", nargs, nkeywords, 2) < 0) {
+            return NULL;
+        }
         if (future_parse(args, nargs, kwnames, "O|$O:add_done_callback", names,
                          &callback, &context)
             < 0) {
@@ -596,6 +637,19 @@ Future_set_cancel_message(PyObject *self, PyObject *value, void *Py_UNUSED(closu
     return 0;
 }
 
+#if CL_ONE_ARGUMENT_BY_KEYWORDS
+CL_ONE_ARGUMENT_FACE(Future_set_result, "O:set_result")
+CL_ONE_ARGUMENT_FACE(Future_set_exception, "O:set_exception")
+
+PyObject *
+Future_remove_done_callback_face(PyObject *self, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *callback = parse_one(args, nargs, kwnames, "O:remove_done_callback");
+    return callback != NULL ? Future_remove_done_callback(self, callback) : NULL;
+}
+#endif
+
 /* -- the type ----------------------------------------------------------------------- */
 
 static int
@@ -638,8 +692,15 @@ Future_dealloc(PyObject *self)
 
 static PyMethodDef Future_methods[] = {
     CL_FUTURE_METHODS,
+#if CL_ONE_ARGUMENT_BY_KEYWORDS
+    {"set_result", (PyCFunction)(void (*)(void))Future_set_result_face,
+     METH_FASTCALL | METH_KEYWORDS, Future_set_result_doc},
+    {"set_exception", (PyCFunction)(void (*)(void))Future_set_exception_face,
+     METH_FASTCALL | METH_KEYWORDS, Future_set_exception_doc},
+#else
     {"set_result", Future_set_result, METH_O, Future_set_result_doc},
     {"set_exception", Future_set_exception, METH_O, Future_set_exception_doc},
+#endif
     {"cancel", (PyCFunction)(void (*)(void))Future_cancel, CL_CANCEL_FLAGS,
      Future_cancel_doc},
 #if CL_HAVE_CANCEL_MESSAGE

@@ -173,17 +173,22 @@ Task_init(PyObject *self, PyObject *args, PyObject *kwargs)
     int eager_start = 0;
 #if CL_HAVE_EAGER_TASKS
     static char *names[] = {"coro", "loop", "name", "context", "eager_start", NULL};
-    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &coro,
-                                             &loop, &name, &context, &eager_start);
+    const char *format = "O|$OOOp:Task";
 #elif CL_HAVE_TASK_CONTEXT
     static char *names[] = {"coro", "loop", "name", "context", NULL};
-    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", names, &coro,
-                                             &loop, &name, &context);
+    const char *format = "O|$OOO:Task";
 #else
     static char *names[] = {"coro", "loop", "name", NULL};
-    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:Task", names, &coro,
-                                             &loop, &name);
+    const char *format = "O|$OO:Task";
 #endif
+    Py_ssize_t nkeywords = kwargs != NULL ? PyDict_GET_SIZE(kwargs) : 0;
+    Py_ssize_t most = CL_COUNT_OF(names) - 1;
+    if (future_check_positional("Task", PyTuple_GET_SIZE(args), nkeywords, most) < 0) {
+        return -1;
+    }
+    /* A format takes as many of the pointers as it has letters. */
+    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &coro, &loop,
+                                             &name, &context, &eager_start);
     return parsed ? task_init(self, coro, loop, name, context, eager_start) : -1;
 }
 

@@ -430,7 +430,7 @@ task_run_coroutine(PyObject *self, PyObject *exception)
     Task *task = TASK(self);
     State *state = task->future.state;
     if (CL_UNLIKELY(task->future.phase != CL_FUTURE_PENDING)) {
-        PyErr_Format(state->InvalidStateError, "__step(): already done: %R %R", self,
+        PyErr_Format(state->InvalidStateError, "_step(): already done: %R %R", self,
                      exception != NULL ? exception : Py_None);
         return -1;
     }

@@ -33,7 +33,7 @@
 /* Future.cancel(msg=) */
 #define CL_HAVE_CANCEL_MESSAGE CL_PY39
 /* Future.exception's traceback as set is put back by each result() (gh-91351). */
-#define CL_KEEP_EXCEPTION_TB CL_PY311
+#define CL_KEEP_EXCEPTION_TB CL_PY310
 /* A cancelled task raises the very CancelledError that ended it; before, a new one
  * whose __context__ that is (3.9, 3.10), or a bare one (3.8). */
 #define CL_REUSE_CANCELLED_ERROR CL_PY311
@@ -44,6 +44,8 @@
 #define CL_HAVE_GET_CONTEXT CL_PY312
 /* The last uncancel() takes back a cancellation not yet delivered. */
 #define CL_UNCANCEL_CLEARS_MUST_CANCEL CL_PY313
+/* Methods of one argument are parsed as if they had keywords, which shows in errors. */
+#define CL_ONE_ARGUMENT_BY_KEYWORDS CL_PY312
 /* throw(type, value, traceback) warns. */
 #define CL_WARN_THREE_ARG_THROW CL_PY312
 /* TimerHandle(None, ...) is an AssertionError. */
