@@ -37,7 +37,12 @@ def future(impl, loop):
 def test_overrides_everything_that_stock_defines(name):
     ours, stock = getattr(cloop, name), getattr(asyncio, name)
     # get_loop is stock Future's, which Task inherits there.
-    inherited = {"__class_getitem__", "_asyncio_awaited_by", "all_tasks", "current_task"}
+    inherited = {
+        "__class_getitem__",
+        "_asyncio_awaited_by",
+        "all_tasks",
+        "current_task",
+    }
     missing = set(vars(stock)) - set(vars(ours)) - inherited - HIDDEN
     assert not missing
     added = set(vars(ours)) - set(vars(stock)) - HIDDEN - {"get_loop"}
@@ -52,7 +57,9 @@ def test_signatures_are_those_of_stock(name):
         if type(value).__name__ != "method_descriptor":
             continue
         mine = vars(ours)[member]
-        assert mine.__text_signature__ == value.__text_signature__, member
+        # A default that cannot be written is None here, so that inspect can read it.
+        expected = value.__text_signature__.replace("<unrepresentable>", "None")
+        assert mine.__text_signature__ == expected, member
         assert mine.__doc__
 
 
@@ -151,7 +158,9 @@ def test_answers_and_errors_are_those_of_stock(name):
             loop.close()
 
     def neutral(answer):
-        return re.sub(r"'?_?(asyncio|cloop)\.Future'?", "F", re.sub("0x\\w+", "", answer))
+        return re.sub(
+            r"'?_?(asyncio|cloop)\.Future'?", "F", re.sub("0x\\w+", "", answer)
+        )
 
     stock, ours = answers
     assert ours[0] == stock[0]
@@ -540,7 +549,9 @@ def test_never_retrieved(impl, loop, reports):
     text = repr(future)
     reports.clear()
     loop.set_exception_handler(
-        lambda loop, context: reports.append(dict(context, future=repr(context["future"])))
+        lambda loop, context: reports.append(
+            dict(context, future=repr(context["future"]))
+        )
     )
     del future
     gc.collect()
@@ -567,9 +578,13 @@ def test_never_retrieved_in_a_cycle(impl, loop, reports):
 
 
 def test_a_retrieved_or_muted_exception_is_not_reported(impl, loop, reports):
+    def retrieve(future):
+        with pytest.raises(KeyError):
+            future.result()
+
     for mute in (
         lambda f: f.exception(),
-        lambda f: pytest.raises(KeyError, f.result),
+        retrieve,
         lambda f: setattr(f, "_log_traceback", False),
         lambda f: f.cancel(),
     ):
@@ -596,8 +611,7 @@ def test_the_handler_may_keep_the_dying_future(impl, loop):
     for _ in range(10):
         future = loop.create_future()
         future.set_exception(KeyError(2))
-        future.__class__  # a reused object reports as a new one does
-        del future
+        del future  # a reused object reports as a new one does
     assert len(kept) == 10
 
 

@@ -361,7 +361,7 @@ def test_bad_yields(impl, loop, make, new_loop):
     generator = (i for i in ())
     text = awaiting_fails(loop, make, generator, **({"name": "n"}))
     assert text.startswith(
-        "yield was used instead of yield from for generator in task <Task pending name='n'"
+        "yield was used instead of yield from for generator in task <Task pending"
     )
     assert text.endswith(repr(generator))
     for cls in FUTURES.values():
@@ -547,19 +547,18 @@ def test_a_finished_task_refuses_to_step(loop, make, reports):
     wakeup = future._callbacks[0][0]
     future.set_result(None)
     loop.run_until_complete(task)
-    with pytest.raises(asyncio.InvalidStateError, match="step.*: already done"):
+    with pytest.raises(asyncio.InvalidStateError, match=r"step.*: already done"):
         wakeup(future)
 
 
 def test_the_refusal_is_worded_as_stocks(loop):
+    async def wait(future):
+        await future
+
     texts = []
     for cls in (asyncio.Task, cloop.Task):
         future = loop.create_future()
-
-        async def wait():
-            await future
-
-        task = cls(wait(), loop=loop, name="n")
+        task = cls(wait(future), loop=loop, name="n")
         run_ready(loop)
         wakeup = future._callbacks[0][0]
         future.set_result(None)
@@ -639,14 +638,13 @@ def test_repr(loop, make):
 
 @pytest.mark.skipif(not PY312, reason="wakeups have other types before")
 def test_repr_is_stocks(loop):
+    async def wait(future):
+        await future
+
     texts = []
     for cls in (asyncio.Task, cloop.Task):
         future = loop.create_future()
-
-        async def wait():
-            await future
-
-        task = cls(wait(), loop=loop, name="n")
+        task = cls(wait(future), loop=loop, name="n")
         run_ready(loop)
         texts.append(repr(task))
         future.set_result(None)
@@ -752,7 +750,7 @@ def test_cancel_messages_are_those_of_stock(loop, when):
 
     answers = []
     for cls in (asyncio.Task, cloop.Task):
-        task = cls(main(lambda: task), loop=loop)
+        task = cls(main(asyncio.current_task), loop=loop)
         if when == "before":
             task.cancel("before")
         if when == "waiting":
@@ -788,7 +786,9 @@ def test_the_context_of_a_cancelled_error_is_as_on_stock(loop):
 
     answers = []
     for cls in (asyncio.Task, cloop.Task):
-        loop.set_task_factory(lambda loop, coro, cls=cls, **kw: cls(coro, loop=loop, **kw))
+        loop.set_task_factory(
+            lambda loop, coro, cls=cls, **kw: cls(coro, loop=loop, **kw)
+        )
         task = loop.create_task(outer())
         with pytest.raises(asyncio.CancelledError) as caught:
             loop.run_until_complete(task)
@@ -936,7 +936,9 @@ def test_entering_while_another_task_is_current(loop, make, reports):
     async def main():
         future.remove_done_callback(wakeup)
         future.set_result(None)
-        with pytest.raises(RuntimeError, match="Cannot enter into task <Task.* while "):
+        with pytest.raises(
+            RuntimeError, match=r"Cannot enter into task <Task.* while "
+        ):
             wakeup(future)
         assert asyncio.current_task() is outer
 

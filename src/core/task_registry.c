@@ -84,8 +84,14 @@ task_leave(State *state, PyObject *loop, PyObject *self)
     }
     Loop *native = TASK(self)->future.native;
     if (CL_LIKELY(CL_FASTPATH && native != NULL && native->leaves_late)) {
-        native->stale_task = self;
-        return 0;
+        /* Not when the coroutine has left, or entered another: that is reported. */
+        if (CL_LIKELY(PyDict_GetItemWithError(state->current_tasks, loop) == self)) {
+            native->stale_task = self;
+            return 0;
+        }
+        if (PyErr_Occurred()) {
+            return -1;
+        }
     }
     PyObject *current;
     if (compat_dict_pop(state->current_tasks, loop, &current) < 0) {

@@ -517,7 +517,10 @@ task_report(PyObject *self, PyMethodDef *def, PyObject *arg)
     }
     PyObject *raised = PyErr_GetRaisedException();
     PyObject *handle = NULL;
-    PyObject *callable = PyCFunction_New(def, self);
+    PyObject *callable = NULL;
+    if (loop_end_step(TASK(self)->future.native) == 0) {
+        callable = PyCFunction_New(def, self);
+    }
     if (callable != NULL) {
         handle = handle_new(TASK(self)->future.native, callable, &arg,
                             arg != NULL ? 1 : 0, TASK(self)->context);
