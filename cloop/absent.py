@@ -4,12 +4,7 @@ mixin or the C loop brings it; an empty list removes this file.
 """
 
 _NAMES = (
-    "create_connection",
-    "create_server",
-    "create_unix_connection",
-    "create_unix_server",
     "create_datagram_endpoint",
-    "connect_accepted_socket",
     "connect_read_pipe",
     "connect_write_pipe",
     "subprocess_exec",

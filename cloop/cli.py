@@ -40,6 +40,10 @@ would. With nothing to run, a REPL in which await works at the top level.
 """
 
 
+# Gone from modules in 3.15.
+_CACHED = {"__cached__": None} if sys.version_info < (3, 15) else {}
+
+
 class Request:
     """What the command line asks for."""
 
@@ -155,12 +159,12 @@ def _run_stdin(request):
         return
     sys.argv[:] = ["-", *request.args]
     _set_path0("")
-    _run_source(sys.stdin.buffer.read(), "<stdin>")
+    _run_source(sys.stdin.buffer.read(), "<stdin>", __file__="<stdin>", **_CACHED)
 
 
 def _run_file(request):
     given = request.what
-    path = os.path.abspath(given) if sys.version_info >= (3, 9) else given
+    path = _full_path(given) if sys.version_info >= (3, 9) else given
     sys.argv[:] = [given, *request.args]
     if pkgutil.get_importer(path) is not None:  # a folder or a zip file
         _set_path0(path, always=True)
@@ -168,10 +172,10 @@ def _run_file(request):
         runpy._run_module_as_main("__main__", alter_argv=False)
         return
     try:
-        with io.open_code(os.path.abspath(path)) as file:
+        with io.open_code(_full_path(path)) as file:
             code = pkgutil.read_code(file)  # of a .pyc, else None
         if code is None:
-            with io.open_code(os.path.abspath(path)) as file:
+            with io.open_code(_full_path(path)) as file:
                 source = file.read()
     except OSError as exc:
         shown = repr(path) if sys.version_info >= (3, 9) else f"'{path}'"
@@ -187,7 +191,7 @@ def _run_file(request):
         loader = loaders.SourceFileLoader("__main__", path)
     else:
         loader = loaders.SourcelessFileLoader("__main__", path)
-    module = _new_main(loader, __file__=path, __cached__=None)
+    module = _new_main(loader, __file__=path, **_CACHED)
     if code is None:
         code = compile(source, path, "exec", dont_inherit=True)
     exec(code, module.__dict__)
@@ -196,29 +200,31 @@ def _run_file(request):
 # -- the surroundings of a program -----------------------------------------------------
 
 
-def _run_source(source, name):
-    module = _new_main(importlib.machinery.BuiltinImporter)
+def _full_path(path):
+    """path as the interpreter makes it absolute: nothing in it is resolved."""
+    return os.path.join(os.getcwd(), path)
+
+
+def _run_source(source, name, **names):
+    module = _new_main(**names)
     code = compile(source, name, "exec", dont_inherit=True)
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 13) and name == "<string>":
         _show_source(code, source, name)
     exec(code, module.__dict__)
 
 
 def _show_source(code, source, name):
-    """Tracebacks of 3.13 show the lines of -c and of stdin."""
+    """Tracebacks of 3.13 show the lines of -c, not those of stdin."""
     import linecache
 
     register = getattr(linecache, "_register_code", None)
-    if register is not None:
-        if isinstance(source, bytes):
-            source = source.decode("utf-8", "replace")
-        try:
-            register(code, source, name)
-        except TypeError:  # a later signature
-            pass
+    if register is None:
+        return
+    # 3.13.0 keeps such lines by file name, later ones by code object.
+    register(code if hasattr(linecache, "_interactive_cache") else name, source, name)
 
 
-def _new_main(loader=None, **names):
+def _new_main(loader=importlib.machinery.BuiltinImporter, **names):
     """A fresh __main__ in sys.modules, as the interpreter makes one."""
     module = types.ModuleType("__main__")
     module.__builtins__ = builtins

@@ -7,14 +7,17 @@ sets it, so that making a loop costs nothing here.
 """
 
 import asyncio
+import sys
 import warnings
 
 from . import _cloop
 from .absent import AbsentMixin
 from .asyncgens import AsyncgenMixin
+from .connect import ConnectMixin
 from .executor import ExecutorMixin
 from .report import ReportMixin
 from .resolve import ResolveMixin
+from .serve import ServeMixin
 from .signals import SignalMixin
 
 __all__ = ("Loop", "new_event_loop")
@@ -23,6 +26,8 @@ __all__ = ("Loop", "new_event_loop")
 class Loop(
     ExecutorMixin,
     AsyncgenMixin,
+    ConnectMixin,
+    ServeMixin,
     ReportMixin,
     ResolveMixin,
     SignalMixin,
@@ -49,6 +54,21 @@ class Loop(
         if executor is not None:
             self._default_executor = None
             executor.shutdown(wait=False)
+
+    @property
+    def _nest_patched(self):
+        """Absent, but for nest_asyncio, which looks for it before it patches a loop:
+        it would refuse this one with no word about what to do instead.
+        """
+        if sys._getframe(1).f_globals.get("__name__") == "nest_asyncio":
+            raise RuntimeError(
+                "nest_asyncio cannot patch a cloop loop. Await the inner coroutine, or "
+                "run it on a loop in another thread with "
+                "asyncio.run_coroutine_threadsafe(), or use stock asyncio's loop"
+            )
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute '_nest_patched'"
+        )
 
     def __del__(self, _warn=warnings.warn):
         if not self.is_closed():

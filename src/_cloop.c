@@ -8,7 +8,9 @@
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/task.h"
+#include "io/listener.h"
 #include "io/sockops.h"
+#include "io/stream.h"
 #include "py/faults.h"
 #include "py/state.h"
 
@@ -47,6 +49,9 @@ module_exec(PyObject *module)
     if (state_init(state) < 0) {
         return -1;
     }
+    if (transport_check_base(state->asyncio_Transport) < 0) {
+        return -1;
+    }
     const struct {
         PyType_Spec *spec;
         PyObject *base;
@@ -58,6 +63,8 @@ module_exec(PyObject *module)
         {&future_iter_spec, NULL, &state->FutureIterType},
         {&task_spec, state->asyncio_Task, &state->TaskType},
         {&loop_spec, NULL, &state->LoopType},
+        {&stream_spec, state->asyncio_Transport, &state->StreamTransportType},
+        {&listener_spec, NULL, &state->ListenerType},
         {&sockop_spec, NULL, &state->SockOpType},
     };
     for (size_t i = 0; i < CL_COUNT_OF(types); i++) {
@@ -65,7 +72,7 @@ module_exec(PyObject *module)
             return -1;
         }
     }
-    if (task_type_adopt_future(state) < 0
+    if (task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
         || add_methods(state->LoopType, sockops_methods) < 0) {
         return -1;
     }
@@ -118,8 +125,7 @@ struct PyModuleDef cloop_module_def = {
     .m_free = module_free,
 };
 
-/* 3.8's PyMODINIT_FUNC says nothing of visibility. */
-__attribute__((visibility("default"))) PyMODINIT_FUNC
+CL_EXPORT PyMODINIT_FUNC
 PyInit__cloop(void)
 {
     return PyModuleDef_Init(&cloop_module_def);

@@ -680,10 +680,14 @@ Loop_get_exception_handler_attribute(PyObject *self, void *Py_UNUSED(closure))
 /* -- the user's own methods --------------------------------------------------------- */
 
 /* Which methods, when overridden, the loop must call by name; see loop.h. */
-#define CL_OVERRIDABLE(X)                                                              \
-    X(str_call_soon, CL_OVERRIDE_CALL_SOON)                                            \
-    X(str_call_at, CL_OVERRIDE_CALL_AT)                                                \
-    X(str_time, CL_OVERRIDE_TIME)
+static const struct {
+    const char *name;
+    unsigned flag;
+} overridable[] = {
+    {"call_soon", CL_OVERRIDE_CALL_SOON},
+    {"call_at", CL_OVERRIDE_CALL_AT},
+    {"time", CL_OVERRIDE_TIME},
+};
 
 static void
 loop_set_overrides(Loop *loop, unsigned overrides)
@@ -693,32 +697,28 @@ loop_set_overrides(Loop *loop, unsigned overrides)
                                                     : loop->guard & ~CL_GUARD_CALL_SOON;
 }
 
-/* What the class of self overrides, as CL_OVERRIDE_*. */
-static unsigned
+/* What the class of self overrides, as CL_OVERRIDE_*; -1 with an exception. */
+static int
 loop_find_overrides(PyObject *self, State *state)
 {
     unsigned overrides = 0;
-#define CL_FIND(name, flag)                                                            \
-    if (_PyType_Lookup(Py_TYPE(self), state->name)                                     \
-        != _PyType_Lookup(state->LoopType, state->name)) {                             \
-        overrides |= (flag);                                                           \
+    for (size_t i = 0; i < CL_COUNT_OF(overridable); i++) {
+        const char *name = overridable[i].name;
+        PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
+        PyObject *ours =
+            own == NULL ? NULL
+                        : PyObject_GetAttrString((PyObject *)state->LoopType, name);
+        if (ours == NULL) {
+            Py_XDECREF(own);
+            return -1;
+        }
+        if (own != ours) {
+            overrides |= overridable[i].flag;
+        }
+        Py_DECREF(ours);
+        Py_DECREF(own);
     }
-    CL_OVERRIDABLE(CL_FIND)
-#undef CL_FIND
-    return overrides;
-}
-
-/* The CL_OVERRIDE_* that an attribute's name stands for; 0: none. */
-static unsigned
-override_of_name(State *state, PyObject *name)
-{
-#define CL_COMPARE(member, flag)                                                       \
-    if (PyUnicode_Compare(name, state->member) == 0) {                                 \
-        return (flag);                                                                 \
-    }
-    CL_OVERRIDABLE(CL_COMPARE)
-#undef CL_COMPARE
-    return 0;
+    return (int)overrides;
 }
 
 static int
@@ -727,30 +727,27 @@ Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     if (PyObject_GenericSetAttr(self, name, value) < 0) {
         return -1;
     }
-    Loop *loop = LOOP(self);
-    unsigned flag = PyUnicode_Check(name) ? override_of_name(loop->state, name) : 0;
-    if (flag != 0) {
-        unsigned overrides = loop->overrides & ~flag;
-        overrides |= value != NULL ? flag
-                                   : loop_find_overrides(self, loop->state) & flag;
-        loop_set_overrides(loop, overrides);
+    for (size_t i = 0; i < CL_COUNT_OF(overridable); i++) {
+        if (!PyUnicode_Check(name)
+            || PyUnicode_CompareWithASCIIString(name, overridable[i].name) != 0) {
+            continue;
+        }
+        unsigned overrides = LOOP(self)->overrides | overridable[i].flag;
+        if (value == NULL) {
+            int by_class = loop_find_overrides(self, LOOP(self)->state);
+            if (by_class < 0) {
+                return -1;
+            }
+            if (!(by_class & overridable[i].flag)) {
+                overrides &= ~overridable[i].flag;
+            }
+        }
+        loop_set_overrides(LOOP(self), overrides);
     }
     return 0;
 }
 
 /* -- life --------------------------------------------------------------------------- */
-
-/* As asyncio.coroutines._is_debug_mode(): os.environ keeps the C environment in step. */
-static bool
-is_debug_wanted(State *state)
-{
-    if (state->is_dev_mode) {
-        return true;
-    }
-    const char *value =
-        state->ignores_environment ? NULL : getenv("PYTHONASYNCIODEBUG");
-    return value != NULL && *value != '\0';
-}
 
 static PyObject *
 Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
@@ -766,14 +763,26 @@ Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     Loop *loop = LOOP(self);
     if (loop_init(loop, state) < 0) {
         loop->state = NULL;
-        Py_DECREF(self);
-        return NULL;
+        goto failed;
     }
-    loop_set_overrides(loop, loop_find_overrides(self, state));
-    if (is_debug_wanted(state)) {
+    int overrides = loop_find_overrides(self, state);
+    if (overrides < 0) {
+        goto failed;
+    }
+    loop_set_overrides(loop, (unsigned)overrides);
+    PyObject *debug = PyObject_CallNoArgs(state->is_debug_mode);
+    int truth = debug == NULL ? -1 : PyObject_IsTrue(debug);
+    Py_XDECREF(debug);
+    if (truth < 0) {
+        goto failed;
+    }
+    if (truth) {
         loop->guard |= CL_GUARD_DEBUG;
     }
     return self;
+failed:
+    Py_DECREF(self);
+    return NULL;
 }
 
 static int
@@ -832,6 +841,34 @@ Loop_repr(PyObject *self)
     return text;
 }
 
+/* Loop_method_checked for a method without arguments: what is given too much gets the
+ * message of stock's methods, which are Python functions. */
+#define CL_NO_ARGUMENTS(method)                                                        \
+    static PyObject *Loop_##method##_checked(PyObject *self, PyObject *const *args,    \
+                                             Py_ssize_t nargs, PyObject *kwnames)      \
+    {                                                                                  \
+        if (CL_UNLIKELY(nargs != 0 || kwnames != NULL)) {                              \
+            static const char *const names[] = {NULL};                                 \
+            static const ArgSpec spec = {"Loop." #method, names, 0, 0, false, false};  \
+            PyObject *none;                                                            \
+            if (args_parse(&spec, args, nargs, kwnames, &none) < 0) {                  \
+                return NULL;                                                           \
+            }                                                                          \
+        }                                                                              \
+        return Loop_##method(self, NULL);                                              \
+    }
+
+CL_NO_ARGUMENTS(time)
+CL_NO_ARGUMENTS(run_forever)
+CL_NO_ARGUMENTS(stop)
+CL_NO_ARGUMENTS(close)
+CL_NO_ARGUMENTS(is_running)
+CL_NO_ARGUMENTS(is_closed)
+CL_NO_ARGUMENTS(create_future)
+CL_NO_ARGUMENTS(get_task_factory)
+CL_NO_ARGUMENTS(get_exception_handler)
+CL_NO_ARGUMENTS(get_debug)
+
 #define FASTCALL(function)                                                             \
     (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 
@@ -841,29 +878,30 @@ static PyMethodDef Loop_methods[] = {
      Loop_call_soon_threadsafe_doc},
     {"call_later", FASTCALL(Loop_call_later), Loop_call_later_doc},
     {"call_at", FASTCALL(Loop_call_at), Loop_call_at_doc},
-    {"time", Loop_time, METH_NOARGS, Loop_time_doc},
+    {"time", FASTCALL(Loop_time_checked), Loop_time_doc},
     {"_add_callback", Loop_add_callback, METH_O, Loop_add_callback_doc},
-    {"run_forever", Loop_run_forever, METH_NOARGS, Loop_run_forever_doc},
+    {"run_forever", FASTCALL(Loop_run_forever_checked), Loop_run_forever_doc},
     {"run_until_complete", FASTCALL(Loop_run_until_complete),
      Loop_run_until_complete_doc},
-    {"stop", Loop_stop, METH_NOARGS, Loop_stop_doc},
-    {"close", Loop_close, METH_NOARGS, Loop_close_doc},
-    {"is_running", Loop_is_running, METH_NOARGS, Loop_is_running_doc},
-    {"is_closed", Loop_is_closed, METH_NOARGS, Loop_is_closed_doc},
+    {"stop", FASTCALL(Loop_stop_checked), Loop_stop_doc},
+    {"close", FASTCALL(Loop_close_checked), Loop_close_doc},
+    {"is_running", FASTCALL(Loop_is_running_checked), Loop_is_running_doc},
+    {"is_closed", FASTCALL(Loop_is_closed_checked), Loop_is_closed_doc},
     {"_check_closed", Loop_check_closed, METH_NOARGS, Loop_check_closed_doc},
     {"_check_running", Loop_check_running, METH_NOARGS, Loop_check_running_doc},
     {"_check_callback", Loop_check_callback, METH_VARARGS, Loop_check_callback_doc},
     {"_timer_handle_cancelled", Loop_timer_handle_cancelled, METH_O,
      Loop_timer_handle_cancelled_doc},
-    {"create_future", Loop_create_future, METH_NOARGS, Loop_create_future_doc},
+    {"create_future", FASTCALL(Loop_create_future_checked), Loop_create_future_doc},
     {"create_task", FASTCALL(Loop_create_task), Loop_create_task_doc},
     {"set_task_factory", FASTCALL(Loop_set_task_factory), Loop_set_task_factory_doc},
-    {"get_task_factory", Loop_get_task_factory, METH_NOARGS, Loop_get_task_factory_doc},
+    {"get_task_factory", FASTCALL(Loop_get_task_factory_checked),
+     Loop_get_task_factory_doc},
     {"set_exception_handler", FASTCALL(Loop_set_exception_handler),
      Loop_set_exception_handler_doc},
-    {"get_exception_handler", Loop_get_exception_handler, METH_NOARGS,
+    {"get_exception_handler", FASTCALL(Loop_get_exception_handler_checked),
      Loop_get_exception_handler_doc},
-    {"get_debug", Loop_get_debug, METH_NOARGS, Loop_get_debug_doc},
+    {"get_debug", FASTCALL(Loop_get_debug_checked), Loop_get_debug_doc},
     {"set_debug", FASTCALL(Loop_set_debug), Loop_set_debug_doc},
     {"add_reader", FASTCALL(Loop_add_reader), Loop_add_reader_doc},
     {"add_writer", FASTCALL(Loop_add_writer), Loop_add_writer_doc},

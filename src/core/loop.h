@@ -50,6 +50,7 @@ typedef struct Loop {
     Poller poller;
     Wake wake;
     List before_poll;  /* of BeforePoll.node */
+    char *read_buffer; /* of the streams, CL_READ_SIZE bytes; NULL until first used */
     int64_t now_ns;    /* the clock as last read in this turn */
     int64_t polled_ns; /* when the kernel was last asked */
     /* The task that asyncio's dict of current tasks still names although its step is

@@ -211,6 +211,9 @@ poller_watch(Poller *poller, Watcher *watcher, int fd, unsigned wanted)
     if (rc < 0) {
         return rc;
     }
+    if (fd == poller->fd) {
+        return -EBADF; /* a closed number, which the set itself has just been given */
+    }
     uint32_t generation = 1;
     if ((size_t)fd < poller->slot_count) {
         generation += poller->slots[fd].generation;

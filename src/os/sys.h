@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <time.h>
@@ -41,6 +42,7 @@
     X(sendmsg)                                                                         \
     X(sendmmsg)                                                                        \
     X(sendfile)                                                                        \
+    X(ioctl)                                                                           \
     X(accept4)                                                                         \
     X(connect)                                                                         \
     X(shutdown)                                                                        \
@@ -268,6 +270,16 @@ sys_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
     int rc;
     CL_SYS_RETRY(setsockopt, rc, setsockopt(fd, level, name, value, length));
     return rc;
+}
+
+/* How many bytes wait in a stream socket's or pipe's buffer. */
+static inline int
+sys_count_readable(int fd)
+{
+    int count = 0;
+    int rc;
+    CL_SYS_RETRY(ioctl, rc, ioctl(fd, FIONREAD, &count));
+    return rc < 0 ? rc : count;
 }
 
 /* The pending SO_ERROR as 0 or -errno, and clears it; a failure to ask, likewise. */

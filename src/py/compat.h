@@ -54,6 +54,10 @@
 #define CL_HAVE_QUALNAME_IN_ERRORS CL_PY310
 /* ... and an unexpected keyword comes with "Did you mean". */
 #define CL_HAVE_KEYWORD_SUGGESTIONS CL_PY313
+/* asyncio.Server keeps its transports (close_clients): _attach(transport) */
+#define CL_HAVE_SERVER_CLIENTS CL_PY313
+/* Transport.writelines sends views, it does not join them. */
+#define CL_HAVE_VECTOR_WRITELINES CL_PY312
 /* PyType_FromModuleAndSpec; PyType_GetModuleByDef */
 #define CL_HAVE_TYPE_MODULE CL_PY39
 #define CL_HAVE_MODULE_BY_DEF CL_PY311
@@ -317,6 +321,9 @@ compat_clear_dict(PyObject *self)
         Py_CLEAR(*(PyObject **)((char *)self + offset));
     }
 }
+
+/* 3.8's PyMODINIT_FUNC does not make the function visible. */
+#define CL_EXPORT __attribute__((visibility("default")))
 
 /* The struct of our own that lies behind the base's. */
 #define CL_AFTER_BASE(op, offset, type) ((type *)((char *)(op) + (offset)))

@@ -119,18 +119,6 @@ find_task_registry(State *state)
     return 0;
 }
 
-/* *flag = sys.flags.name. 0 or -1. */
-static int
-read_flag(const char *name, bool *flag)
-{
-    PyObject *flags = PySys_GetObject("flags");
-    PyObject *value = flags == NULL ? NULL : PyObject_GetAttrString(flags, name);
-    int truth = value == NULL ? -1 : PyObject_IsTrue(value);
-    Py_XDECREF(value);
-    *flag = truth > 0;
-    return truth < 0 ? -1 : 0;
-}
-
 int
 state_init(State *state)
 {
@@ -154,10 +142,6 @@ state_init(State *state)
     state->names_loop = PyTuple_Pack(1, state->str_loop);
     state->names_context = PyTuple_Pack(1, state->str_context);
     if (state->names_loop == NULL || state->names_context == NULL) {
-        return -1;
-    }
-    if (read_flag("dev_mode", &state->is_dev_mode) < 0
-        || read_flag("ignore_environment", &state->ignores_environment) < 0) {
         return -1;
     }
     state->next_task_name = 1;
@@ -260,6 +244,27 @@ state_of_type(PyTypeObject *type)
 
 /* -- types --------------------------------------------------------------------------- */
 
+#if !CL_HAVE_TYPE_MODULE
+/* 3.8 does not know these two members of a spec. */
+static void
+set_offsets(PyTypeObject *type, PyType_Spec *spec)
+{
+    for (PyType_Slot *slot = spec->slots; slot->slot != 0; slot++) {
+        if (slot->slot != Py_tp_members) {
+            continue;
+        }
+        for (PyMemberDef *member = slot->pfunc; member->name != NULL; member++) {
+            if (strcmp(member->name, "__dictoffset__") == 0) {
+                type->tp_dictoffset = member->offset;
+            }
+            else if (strcmp(member->name, "__weaklistoffset__") == 0) {
+                type->tp_weaklistoffset = member->offset;
+            }
+        }
+    }
+}
+#endif
+
 /* New ref: the heap type, which knows its module. */
 static PyObject *
 make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
@@ -276,6 +281,7 @@ make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 #else
     PyObject *type = PyType_FromSpecWithBases(spec, bases);
     if (type != NULL) {
+        set_offsets((PyTypeObject *)type, spec);
         PyObject *dict = ((PyTypeObject *)type)->tp_dict;
         if (PyDict_SetItemString(dict, CL_MODULE_KEY, module) < 0) {
             Py_CLEAR(type);

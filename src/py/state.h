@@ -5,8 +5,6 @@
 #ifndef CL_PY_STATE_H
 #define CL_PY_STATE_H
 
-#include <stdbool.h>
-
 #include "compat.h"
 
 /* Types of ours, made by the floors in order (_cloop.c). */
@@ -17,6 +15,8 @@
     X(FutureIterType)                                                                  \
     X(TaskType)                                                                        \
     X(LoopType)                                                                        \
+    X(StreamTransportType)                                                             \
+    X(ListenerType)                                                                    \
     X(SockOpType)
 
 /* Objects of the standard library: X(member, module, attribute path, required). */
@@ -62,6 +62,10 @@
     X(ensure_resolved, "asyncio.base_events", "BaseEventLoop._ensure_resolved", 1)     \
     X(check_ssl_socket, "asyncio.base_events", "_check_ssl_socket", 0)                 \
     X(check_ssl_socket_38, "asyncio.selector_events", "_check_ssl_socket", 0)          \
+    X(asyncio_Transport, "asyncio.transports", "Transport", 1)                         \
+    X(TransportSocket, "asyncio.trsock", "TransportSocket", 1)                         \
+    X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol", 1)                    \
+    X(sendfile_native, "asyncio.constants", "_SendfileMode.TRY_NATIVE", 1)             \
     X(SendfileNotAvailableError, "asyncio.exceptions", "SendfileNotAvailableError", 1) \
     X(UnsupportedOperation, "io", "UnsupportedOperation", 1)                           \
     X(socket_socket, "socket", "socket", 1)                                            \
@@ -74,6 +78,7 @@
     X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)                              \
     X(get_origin_depth, "sys", "get_coroutine_origin_tracking_depth", 1)               \
     X(set_origin_depth, "sys", "set_coroutine_origin_tracking_depth", 1)               \
+    X(is_debug_mode, "asyncio.coroutines", "_is_debug_mode", 1)                        \
     X(base_create_task, "asyncio.base_events", "BaseEventLoop.create_task", 1)
 
 /* Interned strings: X(member, text). Add freely, in order. */
@@ -84,22 +89,31 @@
     X(str_asyncgen_finalizer_hook, "_asyncgen_finalizer_hook")                         \
     X(str_asyncgen_firstiter_hook, "_asyncgen_firstiter_hook")                         \
     X(str_asyncio_future_blocking, "_asyncio_future_blocking")                         \
+    X(str_attach, "_attach")                                                           \
+    X(str_buffer_updated, "buffer_updated")                                            \
     X(str_call_at, "call_at")                                                          \
+    X(str_call_connection_lost, "_call_connection_lost")                               \
     X(str_call_exception_handler, "call_exception_handler")                            \
     X(str_call_soon, "call_soon")                                                      \
     X(str_callback, "callback")                                                        \
     X(str_cancel, "cancel")                                                            \
     X(str_close, "close")                                                              \
     X(str_connect, "connect")                                                          \
+    X(str_connection_lost, "connection_lost")                                          \
+    X(str_connection_made, "connection_made")                                          \
     X(str_context, "context")                                                          \
     X(str_coro, "coro")                                                                \
     X(str_create_task, "create_task")                                                  \
+    X(str_data_received, "data_received")                                              \
     X(str_debug, "debug")                                                              \
+    X(str_detach, "_detach")                                                           \
     X(str_eager_start, "eager_start")                                                  \
+    X(str_eof_received, "eof_received")                                                \
     X(str_exception, "exception")                                                      \
     X(str_family, "family")                                                            \
     X(str_fileno, "fileno")                                                            \
     X(str_future, "future")                                                            \
+    X(str_get_buffer, "get_buffer")                                                    \
     X(str_get_debug, "get_debug")                                                      \
     X(str_get_loop, "get_loop")                                                        \
     X(str_getsockopt, "getsockopt")                                                    \
@@ -111,8 +125,10 @@
     X(str_message, "message")                                                          \
     X(str_msg, "msg")                                                                  \
     X(str_name, "name")                                                                \
+    X(str_pause_writing, "pause_writing")                                              \
     X(str_private_loop, "_loop")                                                       \
     X(str_proto, "proto")                                                              \
+    X(str_read_ready, "_read_ready")                                                   \
     X(str_recv, "recv")                                                                \
     X(str_recv_into, "recv_into")                                                      \
     X(str_recvfrom, "recvfrom")                                                        \
@@ -120,18 +136,21 @@
     X(str_remove_done_callback, "remove_done_callback")                                \
     X(str_repr_info, "_repr_info")                                                     \
     X(str_result, "result")                                                            \
+    X(str_resume, "_resume")                                                           \
+    X(str_resume_writing, "resume_writing")                                            \
     X(str_run_forever, "run_forever")                                                  \
     X(str_self, "__self__")                                                            \
     X(str_send, "send")                                                                \
     X(str_sendto, "sendto")                                                            \
     X(str_setblocking, "setblocking")                                                  \
     X(str_source_traceback, "source_traceback")                                        \
-    X(str_stop, "stop")                                                                \
+    X(str_start_reading, "_start_reading")                                             \
     X(str_task, "task")                                                                \
     X(str_throw, "throw")                                                              \
     X(str_time, "time")                                                                \
     X(str_timer_handle_cancelled, "_timer_handle_cancelled")                           \
-    X(str_type, "type")
+    X(str_type, "type")                                                                \
+    X(str_write_ready, "_write_ready")
 
 typedef struct State {
 #define CL_MEMBER(name) PyTypeObject *name;
@@ -144,8 +163,6 @@ typedef struct State {
     CL_STATE_NAMES(CL_MEMBER)
 #undef CL_MEMBER
     PyObject *empty_tuple;
-    bool is_dev_mode;             /* sys.flags.dev_mode */
-    bool ignores_environment;     /* sys.flags.ignore_environment */
     PyObject *names_loop;         /* ("loop",) */
     PyObject *names_context;      /* ("context",): the kwnames of many calls */
     PyObject *task_registry;      /* the WeakSet's own `data` set, or NULL (3.14 on) */

@@ -1,0 +1,829 @@
+/* The stream's work: reading, writing, and the sinks of the user's protocols (see
+ * stream.h). Called by the poller, by the loop before it polls and by stream_face.c, on
+ * the loop's thread.
+ *
+ * One recv per event; a second only when the first filled its buffer. Small arrivals come
+ * through the loop's one buffer and are copied into a bytes of their size; after a large
+ * one the kernel is asked for the size of the next, which then is read straight into its
+ * bytes. No stream holds memory for reading.
+ *
+ * Invariants: blocked == (watcher.wanted & CL_WRITABLE) except while the queue is sent;
+ * the queue is empty, or blocked, or (while the loop runs) gathering; write_context is
+ * set while the queue is not empty. */
+#include "stream.h"
+
+#include "../os/sys.h"
+#include "../py/err.h"
+
+#define CL_READS_PER_EVENT 2
+/* From this size on an arrival is worth a system call to save a copy. */
+#define CL_LARGE_READ (64 * 1024)
+/* Entries of one sendmsg; the kernel's limit is 1024. */
+#define CL_VECTOR_MAX 256
+
+static const char read_error[] = "Fatal read error on socket transport";
+static const char write_error[] = "Fatal write error on socket transport";
+
+/* -- sinks: the user's protocol ------------------------------------------------------- */
+
+void
+stream_set_sink(Stream *stream, PyObject *protocol, const StreamSink *sink)
+{
+    stream->sink = sink;
+    Py_XSETREF(stream->transport.protocol, Py_NewRef(protocol));
+}
+
+int
+stream_set_protocol(Stream *stream, PyObject *protocol)
+{
+    int buffered =
+        PyObject_IsInstance(protocol, stream->transport.state->BufferedProtocol);
+    if (buffered < 0) {
+        return -1;
+    }
+    stream_set_sink(stream, protocol,
+                    buffered ? &stream_buffered_sink : &stream_protocol_sink);
+    return 0;
+}
+
+static int
+protocol_on_bytes(Stream *stream, PyObject *bytes)
+{
+    Transport *transport = &stream->transport;
+    PyObject *protocol = Py_NewRef(transport->protocol);
+    PyObject *result =
+        PyObject_CallMethodOneArg(protocol, transport->state->str_data_received, bytes);
+    Py_DECREF(protocol);
+    if (CL_UNLIKELY(result == NULL)) {
+        return transport_fail(transport,
+                              "Fatal error: protocol.data_received() call failed.");
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+static int
+protocol_on_data(Stream *stream, const char *data, size_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    if (bytes == NULL) {
+        return transport_fail(&stream->transport, read_error);
+    }
+    int rc = protocol_on_bytes(stream, bytes);
+    Py_DECREF(bytes);
+    return rc;
+}
+
+static int
+protocol_on_eof(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    PyObject *protocol = Py_NewRef(transport->protocol);
+    PyObject *result =
+        PyObject_CallMethodNoArgs(protocol, transport->state->str_eof_received);
+    Py_DECREF(protocol);
+    int keep_open = result == NULL ? -1 : PyObject_IsTrue(result);
+    Py_XDECREF(result);
+    if (keep_open < 0) {
+        int rc = transport_fail(transport,
+                                "Fatal error: protocol.eof_received() call failed.");
+        return rc < 0 ? -1 : 1;
+    }
+    return keep_open;
+}
+
+static int
+protocol_on_lost(Stream *stream, PyObject *exception)
+{
+    return transport_tell_lost(&stream->transport, exception);
+}
+
+static int
+protocol_on_pause(Stream *stream)
+{
+    return transport_tell_pause(&stream->transport);
+}
+
+static int
+protocol_on_resume(Stream *stream)
+{
+    return transport_tell_resume(&stream->transport);
+}
+
+const StreamSink stream_protocol_sink = {
+    .on_data = protocol_on_data,
+    .on_bytes = protocol_on_bytes,
+    .on_eof = protocol_on_eof,
+    .on_lost = protocol_on_lost,
+    .on_pause = protocol_on_pause,
+    .on_resume = protocol_on_resume,
+};
+
+/* Fails the connection. 1, or -1 when the exception must leave the loop. */
+static int
+fail_buffer(Stream *stream, const char *message)
+{
+    return transport_fail(&stream->transport, message) < 0 ? -1 : 1;
+}
+
+static int
+buffered_get_buffer(Stream *stream, Py_buffer *view)
+{
+    static const char message[] = "Fatal error: protocol.get_buffer() call failed.";
+    Transport *transport = &stream->transport;
+    PyObject *protocol = Py_NewRef(transport->protocol);
+    PyObject *hint = PyLong_FromLong(-1);
+    PyObject *buffer = hint == NULL
+                           ? NULL
+                           : PyObject_CallMethodOneArg(
+                               protocol, transport->state->str_get_buffer, hint);
+    Py_XDECREF(hint);
+    Py_DECREF(protocol);
+    Py_ssize_t length = buffer == NULL ? -1 : PyObject_Size(buffer);
+    if (length == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+    }
+    if (length <= 0) {
+        Py_XDECREF(buffer);
+        return fail_buffer(stream, message);
+    }
+    int rc = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
+    if (rc < 0) {
+        PyErr_Format(PyExc_TypeError,
+                     "recv_into() argument 1 must be read-write bytes-like object, "
+                     "not %.50s",
+                     Py_TYPE(buffer)->tp_name);
+    }
+    Py_DECREF(buffer);
+    return rc < 0 ? fail_buffer(stream, read_error) : 0;
+}
+
+static int
+buffered_on_buffer(Stream *stream, size_t size)
+{
+    Transport *transport = &stream->transport;
+    PyObject *protocol = Py_NewRef(transport->protocol);
+    PyObject *count = PyLong_FromSize_t(size);
+    PyObject *result = count == NULL
+                           ? NULL
+                           : PyObject_CallMethodOneArg(
+                               protocol, transport->state->str_buffer_updated, count);
+    Py_XDECREF(count);
+    Py_DECREF(protocol);
+    if (result == NULL) {
+        return transport_fail(transport,
+                              "Fatal error: protocol.buffer_updated() call failed.");
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+const StreamSink stream_buffered_sink = {
+    .get_buffer = buffered_get_buffer,
+    .on_buffer = buffered_on_buffer,
+    .on_eof = protocol_on_eof,
+    .on_lost = protocol_on_lost,
+    .on_pause = protocol_on_pause,
+    .on_resume = protocol_on_resume,
+};
+
+/* -- reading -------------------------------------------------------------------------- */
+
+/* recv gave no bytes: nothing there, the end of file, or an error. 0 or -1. */
+static int
+read_nothing(Stream *stream, ssize_t size)
+{
+    Transport *transport = &stream->transport;
+    if (size < 0) {
+        if (size == -EAGAIN) {
+            return 0;
+        }
+        err_set_errno((int)size);
+        return transport_fail(transport, read_error);
+    }
+    transport_log(transport, "%r received EOF");
+    int keep_open = stream->sink->on_eof(stream);
+    if (keep_open < 0) {
+        return -1;
+    }
+    if (keep_open) {
+        transport_want_less(transport, CL_READABLE);
+        return 0;
+    }
+    return transport_close(transport);
+}
+
+/* The read_* functions: 1 when there may be more to read, 0, or -1 when an exception must
+ * leave the loop. */
+static int
+read_shared(Stream *stream)
+{
+    Loop *loop = stream->transport.loop;
+    if (CL_UNLIKELY(loop->read_buffer == NULL)) {
+        loop->read_buffer = PyMem_RawMalloc(CL_READ_SIZE);
+        if (loop->read_buffer == NULL) {
+            PyErr_NoMemory();
+            return transport_fail(&stream->transport, read_error);
+        }
+    }
+    ssize_t size = sys_recv(stream->transport.fd, loop->read_buffer, CL_READ_SIZE, 0);
+    if (CL_UNLIKELY(size <= 0)) {
+        return read_nothing(stream, size);
+    }
+    stream->large = size >= CL_LARGE_READ;
+    int rc = stream->sink->on_data(stream, loop->read_buffer, (size_t)size);
+    return rc < 0 ? -1 : size == CL_READ_SIZE;
+}
+
+static int
+read_large(Stream *stream)
+{
+    int waiting = sys_count_readable(stream->transport.fd);
+    if (waiting < CL_LARGE_READ) {
+        return read_shared(stream);
+    }
+    Py_ssize_t capacity = waiting < CL_READ_SIZE ? waiting : CL_READ_SIZE;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, capacity);
+    if (bytes == NULL) {
+        return transport_fail(&stream->transport, read_error);
+    }
+    ssize_t size =
+        sys_recv(stream->transport.fd, PyBytes_AS_STRING(bytes), (size_t)capacity, 0);
+    if (CL_UNLIKELY(size <= 0)) {
+        Py_DECREF(bytes);
+        return read_nothing(stream, size);
+    }
+    if (size < capacity && _PyBytes_Resize(&bytes, size) < 0) {
+        return transport_fail(&stream->transport, read_error);
+    }
+    int rc = stream->sink->on_bytes(stream, bytes);
+    Py_DECREF(bytes);
+    return rc < 0 ? -1 : size == CL_READ_SIZE;
+}
+
+static int
+read_buffered(Stream *stream)
+{
+    Py_buffer view;
+    int rc = stream->sink->get_buffer(stream, &view);
+    if (rc != 0) {
+        return rc < 0 ? -1 : 0;
+    }
+    ssize_t size = -EBADF;
+    if (stream->transport.is_open) {
+        size = sys_recv(stream->transport.fd, view.buf, (size_t)view.len, 0);
+    }
+    PyBuffer_Release(&view);
+    if (CL_UNLIKELY(size <= 0)) {
+        return read_nothing(stream, size);
+    }
+    /* get_buffer may have changed the protocol; whoever is there now hears of it, as on
+     * stock. */
+    const StreamSink *sink = stream->sink;
+    return sink->on_buffer != NULL ? sink->on_buffer(stream, (size_t)size) : 0;
+}
+
+int
+stream_read_ready(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    int rc = 1;
+    for (int i = 0; rc > 0 && i < CL_READS_PER_EVENT; i++) {
+        if (transport->conn_lost != 0 || !(transport->watcher.wanted & CL_READABLE)) {
+            return 0;
+        }
+        const StreamSink *sink = stream->sink;
+        if (sink->get_buffer != NULL) {
+            rc = read_buffered(stream);
+        }
+        else if (stream->large && sink->on_bytes != NULL) {
+            rc = read_large(stream);
+        }
+        else {
+            rc = read_shared(stream);
+        }
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+/* -- writing -------------------------------------------------------------------------- */
+
+/* The queue is empty: who waits for that is told. 0 or -1. */
+static int
+finish_empty_waiter(Stream *stream, PyObject *error)
+{
+    PyObject *waiter = stream->empty_waiter;
+    if (waiter == NULL) {
+        return 0;
+    }
+    PyObject *result = error == NULL
+                           ? PyObject_CallMethod(waiter, "set_result", "O", Py_None)
+                           : PyObject_CallMethod(waiter, "set_exception", "O", error);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static void
+drop_queue(Transport *transport)
+{
+    Stream *stream = stream_from(transport);
+    outq_clear(&stream->out);
+    stream->blocked = false;
+}
+
+/* send or sendmsg has failed. 0, or -1 when an exception must leave the loop. */
+static int
+fail_write(Stream *stream, ssize_t error)
+{
+    Transport *transport = &stream->transport;
+    drop_queue(transport);
+    err_set_errno((int)error);
+    PyObject *raised = stream->empty_waiter != NULL ? PyErr_GetRaisedException() : NULL;
+    if (raised != NULL) {
+        PyErr_SetRaisedException(Py_NewRef(raised));
+    }
+    int rc = transport_fail(transport, write_error);
+    if (rc == 0 && raised != NULL) {
+        rc = finish_empty_waiter(stream, raised);
+    }
+    Py_XDECREF(raised);
+    return rc;
+}
+
+/* Sends the queue until it is empty or the kernel takes no more (`blocked` then). Fails
+ * the connection on errors. 0, or -1 when an exception must leave the loop. */
+static int
+send_queue(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    struct iovec vector[CL_VECTOR_MAX];
+    stream->blocked = false;
+    while (!outq_is_empty(&stream->out)) {
+        int count = outq_fill(&stream->out, vector, CL_VECTOR_MAX);
+        size_t wanted = 0;
+        for (int i = 0; i < count; i++) {
+            wanted += vector[i].iov_len;
+        }
+        struct msghdr message = {.msg_iov = vector, .msg_iovlen = (size_t)count};
+        ssize_t sent = count == 1 ? sys_send(transport->fd, vector[0].iov_base, wanted,
+                                             MSG_NOSIGNAL)
+                                  : sys_sendmsg(transport->fd, &message, MSG_NOSIGNAL);
+        if (sent < 0 && sent != -EAGAIN) {
+            transport_want_less(transport, CL_WRITABLE);
+            return fail_write(stream, sent);
+        }
+        if (sent > 0) {
+            outq_consume(&stream->out, (size_t)sent);
+        }
+        if (sent < (ssize_t)wanted) {
+            stream->blocked = true;
+            return transport_want_more(transport, CL_WRITABLE);
+        }
+    }
+    Py_CLEAR(transport->write_context);
+    transport_want_less(transport, CL_WRITABLE);
+    return 0;
+}
+
+/* Calls work in context (which may be NULL). 0 or -1. */
+static int
+call_in_context(Stream *stream, PyObject *context, int (*work)(Stream *))
+{
+    if (context == NULL) {
+        return work(stream);
+    }
+    Py_INCREF(context);
+    int rc = PyContext_Enter(context);
+    if (rc == 0) {
+        rc = work(stream);
+        if (PyContext_Exit(context) < 0) {
+            rc = -1;
+        }
+    }
+    else {
+        rc = transport_report_callback(&stream->transport, stream->transport.loop,
+                                       "_ready");
+    }
+    Py_DECREF(context);
+    return rc;
+}
+
+int
+stream_flush(Transport *transport)
+{
+    Stream *stream = stream_from(transport);
+    if (outq_is_empty(&stream->out) || stream->blocked || transport->conn_lost != 0) {
+        return 0;
+    }
+    return send_queue(stream);
+}
+
+/* BeforePoll.run: the turn is over. */
+static int
+flush_turn(BeforePoll *todo)
+{
+    Stream *stream = CL_CONTAINER_OF(todo, Stream, flush_soon);
+    stream->gathering = false;
+    int rc = 0;
+    if (!outq_is_empty(&stream->out) && !stream->blocked) {
+        rc = call_in_context(stream, stream->transport.write_context, send_queue);
+    }
+    Py_DECREF(stream);
+    return rc;
+}
+
+/* Something was sent: what follows in this turn may wait for the turn's end. */
+static void
+start_gathering(Stream *stream)
+{
+    Loop *loop = stream->transport.loop;
+    if (!stream->gathering && loop->running) {
+        stream->gathering = true;
+        Py_INCREF(stream);
+        list_append(&loop->before_poll, &stream->flush_soon.node);
+    }
+}
+
+/* Takes note of who writes: resume_writing is called in that context. 0 or -1. */
+static int
+keep_write_context(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    if (transport->write_context == NULL) {
+        transport->write_context = PyContext_CopyCurrent();
+        return transport->write_context == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
+/* The queue has grown: sends it unless it can wait. 0 or -1. */
+static int
+after_append(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    bool may_wait = stream->gathering && transport->loop->running
+                    && stream->out.bytes <= transport->high_water
+                    && stream->out.count < CL_VECTOR_MAX;
+    if (!stream->blocked && !may_wait) {
+        if (send_queue(stream) < 0) {
+            return -1;
+        }
+        if (transport->conn_lost != 0) {
+            return 0;
+        }
+        start_gathering(stream);
+    }
+    return transport_maybe_pause(transport);
+}
+
+/* Sends at once what the kernel takes. How much, or -1; *over: all is done, with 0 as
+ * result, or the connection has failed. */
+static ssize_t
+send_first(Stream *stream, const char *data, size_t size, bool *over)
+{
+    *over = true;
+    ssize_t sent = sys_send(stream->transport.fd, data, size, MSG_NOSIGNAL);
+    if (CL_LIKELY(sent == (ssize_t)size)) {
+        start_gathering(stream);
+        return 0;
+    }
+    if (sent < 0 && sent != -EAGAIN) {
+        return fail_write(stream, sent);
+    }
+    *over = false;
+    stream->blocked = true;
+    if (transport_want_more(&stream->transport, CL_WRITABLE) < 0) {
+        return -1;
+    }
+    return sent < 0 ? 0 : sent;
+}
+
+static bool
+can_send_first(const Stream *stream)
+{
+    return outq_is_empty(&stream->out)
+           && !(stream->gathering && stream->transport.loop->running);
+}
+
+int
+stream_write(Stream *stream, PyObject *owner, const Py_buffer *view)
+{
+    size_t skip = 0;
+    if (can_send_first(stream)) {
+        bool over;
+        ssize_t sent = send_first(stream, view->buf, (size_t)view->len, &over);
+        if (sent < 0 || over) {
+            return (int)sent;
+        }
+        skip = (size_t)sent;
+    }
+    if (keep_write_context(stream) < 0
+        || outq_append(&stream->out, owner, view, skip) < 0) {
+        return -1;
+    }
+    return after_append(stream);
+}
+
+int
+stream_write_raw(Stream *stream, const char *data, size_t size)
+{
+    size_t skip = 0;
+    if (can_send_first(stream)) {
+        bool over;
+        ssize_t sent = send_first(stream, data, size, &over);
+        if (sent < 0 || over) {
+            return (int)sent;
+        }
+        skip = (size_t)sent;
+    }
+    if (keep_write_context(stream) < 0
+        || outq_append_copy(&stream->out, data + skip, size - skip) < 0) {
+        return -1;
+    }
+    return after_append(stream);
+}
+
+int
+stream_writelines(Stream *stream, PyObject *pieces)
+{
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(pieces); i++) {
+        PyObject *piece = PySequence_Fast_GET_ITEM(pieces, i);
+        Py_buffer view;
+        if (PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE) < 0) {
+            return -1;
+        }
+        int rc = 0;
+        if (view.len > 0) {
+            rc = keep_write_context(stream);
+            if (rc == 0) {
+                rc = outq_append(&stream->out, piece, &view, 0);
+            }
+        }
+        PyBuffer_Release(&view);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return outq_is_empty(&stream->out) ? 0 : after_append(stream);
+}
+
+static int
+shut_down(Stream *stream)
+{
+    int rc = sys_shutdown(stream->transport.fd, SHUT_WR);
+    if (rc < 0) {
+        err_set_errno(rc);
+        return -1;
+    }
+    return 0;
+}
+
+int
+stream_write_eof(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    if (transport->closing || stream->eof) {
+        return 0;
+    }
+    stream->eof = true;
+    if (stream_flush(transport) < 0) {
+        return -1;
+    }
+    if (transport->conn_lost != 0 || !outq_is_empty(&stream->out)) {
+        return 0;
+    }
+    return shut_down(stream);
+}
+
+int
+stream_write_ready(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    Loop *loop = transport->loop;
+    if (transport->conn_lost != 0) {
+        return 0;
+    }
+    if (send_queue(stream) < 0) {
+        return -1;
+    }
+    if (transport->conn_lost != 0) {
+        return 0;
+    }
+    if (transport_maybe_resume(transport) < 0) {
+        return -1;
+    }
+    if (!outq_is_empty(&stream->out) || transport->conn_lost != 0) {
+        return 0;
+    }
+    int rc = finish_empty_waiter(stream, NULL);
+    if (rc == 0 && transport->closing) {
+        Py_INCREF(loop);
+        rc = transport_finish(transport, Py_None);
+        if (rc < 0) {
+            rc = transport_report_callback(transport, loop, "_write_ready");
+        }
+        Py_DECREF(loop);
+        return rc;
+    }
+    if (rc == 0 && stream->eof) {
+        rc = shut_down(stream);
+    }
+    return rc < 0 ? transport_report_callback(transport, loop, "_write_ready") : 0;
+}
+
+/* -- events --------------------------------------------------------------------------- */
+
+/* Debug mode: events go through Handles, as on stock, so that slow ones are logged and
+ * have a name. 0 or -1. */
+static int
+schedule_ready(Stream *stream, unsigned direction, PyObject *name, PyObject *context)
+{
+    if (!(stream->transport.watcher.wanted & direction)) {
+        return 0;
+    }
+    PyObject *callback = PyObject_GetAttr((PyObject *)stream, name);
+    if (callback == NULL) {
+        return -1;
+    }
+    int rc = loop_call_soon(stream->transport.state, (PyObject *)stream->transport.loop,
+                            callback, NULL, context);
+    Py_DECREF(callback);
+    return rc;
+}
+
+static int
+on_ready(Watcher *watcher, unsigned events)
+{
+    Stream *stream = stream_from(CL_CONTAINER_OF(watcher, Transport, watcher));
+    Transport *transport = &stream->transport;
+    bool debug = transport_is_debug(transport);
+    int rc = 0;
+    Py_INCREF(stream);
+    if (events & ~CL_WRITABLE && watcher->wanted & CL_READABLE) {
+        rc = debug
+                 ? schedule_ready(stream, CL_READABLE, transport->state->str_read_ready,
+                                  transport->read_context)
+                 : call_in_context(stream, transport->read_context, stream_read_ready);
+    }
+    if (rc == 0 && events & ~CL_READABLE && watcher->wanted & CL_WRITABLE) {
+        rc =
+            debug
+                ? schedule_ready(stream, CL_WRITABLE, transport->state->str_write_ready,
+                                 transport->write_context)
+                : call_in_context(stream, transport->write_context, stream_write_ready);
+    }
+    if (CL_UNLIKELY(events & CL_ERROR) && watcher->fd >= 0) {
+        /* The kernel may have refused the interest: ask for it again. */
+        poller_want(&transport->loop->poller, watcher, watcher->wanted);
+    }
+    Py_DECREF(stream);
+    return rc;
+}
+
+static const WatcherOps watcher_ops = CL_TRANSPORT_WATCHER_OPS(on_ready);
+
+/* -- the transport below ---------------------------------------------------------------- */
+
+static size_t
+count_queued(Transport *transport)
+{
+    return stream_from(transport)->out.bytes;
+}
+
+static int
+tell_lost(Transport *transport, PyObject *exception)
+{
+    return stream_from(transport)->sink->on_lost(stream_from(transport), exception);
+}
+
+static int
+tell_pause(Transport *transport)
+{
+    return stream_from(transport)->sink->on_pause(stream_from(transport));
+}
+
+static int
+tell_resume(Transport *transport)
+{
+    return stream_from(transport)->sink->on_resume(stream_from(transport));
+}
+
+static int
+on_finished(Transport *transport)
+{
+    Stream *stream = stream_from(transport);
+    if (stream->empty_waiter == NULL) {
+        return 0;
+    }
+    PyObject *error = PyObject_CallFunction(PyExc_ConnectionError, "s",
+                                            "Connection is closed by peer");
+    int rc = error == NULL ? -1 : finish_empty_waiter(stream, error);
+    Py_XDECREF(error);
+    return rc;
+}
+
+static const TransportOps transport_ops = {
+    .sock_type = SOCK_STREAM,
+    .count_queued = count_queued,
+    .drop_queue = drop_queue,
+    .flush = stream_flush,
+    .tell_lost = tell_lost,
+    .tell_pause = tell_pause,
+    .tell_resume = tell_resume,
+    .on_finished = on_finished,
+};
+
+/* -- starting --------------------------------------------------------------------------- */
+
+int
+stream_begin(Stream *stream)
+{
+    stream->transport.started = true;
+    return transport_want_data(&stream->transport);
+}
+
+/* RingRun: the turn after connection_made was put on the ring. */
+static int
+run_begin(void *Py_UNUSED(loop), void *subject, void *Py_UNUSED(arg))
+{
+    Stream *stream = subject;
+    int rc = stream_begin(stream);
+    if (rc < 0) {
+        rc = transport_fail(&stream->transport, "Fatal error on transport");
+    }
+    Py_DECREF(stream);
+    return rc;
+}
+
+/* Puts the start of reading on the loop. 0 or -1. */
+static int
+schedule_begin(Stream *stream)
+{
+    Transport *transport = &stream->transport;
+    transport->read_context = PyContext_CopyCurrent();
+    if (transport->read_context == NULL) {
+        return -1;
+    }
+    if (loop_is_direct(transport->loop)) {
+        return loop_push(transport->loop, run_begin, Py_NewRef((PyObject *)stream),
+                         NULL);
+    }
+    PyObject *callback =
+        PyObject_GetAttr((PyObject *)stream, transport->state->str_start_reading);
+    if (callback == NULL) {
+        return -1;
+    }
+    int rc = transport_call_soon(transport, callback, NULL);
+    Py_DECREF(callback);
+    return rc;
+}
+
+int
+stream_schedule_start(Stream *stream, PyObject *server, PyObject *waiter)
+{
+    Transport *transport = &stream->transport;
+    State *state = transport->state;
+    PyObject *made = PyObject_GetAttr(transport->protocol, state->str_connection_made);
+    if (made == NULL) {
+        return -1;
+    }
+    int rc =
+        server != NULL && server != Py_None ? transport_attach(transport, server) : 0;
+    if (rc == 0) {
+        rc = transport_call_soon(transport, made, (PyObject *)stream);
+    }
+    Py_DECREF(made);
+    if (rc < 0 || schedule_begin(stream) < 0) {
+        return -1;
+    }
+    if (waiter == NULL || waiter == Py_None) {
+        return 0;
+    }
+    PyObject *stack[4] = {(PyObject *)transport->loop,
+                          state->set_result_unless_cancelled, waiter, Py_None};
+    PyObject *handle =
+        loop_is_direct(transport->loop)
+            ? loop_schedule(transport->loop, stack[1], stack + 2, 2, NULL)
+            : PyObject_VectorcallMethod(state->str_call_soon, stack, 4, NULL);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+void
+stream_prepare(Stream *stream, State *state)
+{
+    outq_init(&stream->out);
+    list_init(&stream->flush_soon.node);
+    stream->flush_soon.run = flush_turn;
+    stream->sink = &stream_protocol_sink;
+    transport_prepare(&stream->transport, state, &transport_ops, &watcher_ops);
+}
+
+int
+stream_init(Stream *stream, Loop *loop, int fd, PyObject *protocol, PyObject *extra)
+{
+    if (transport_init(&stream->transport, loop, fd, protocol, extra) < 0) {
+        return -1;
+    }
+    return stream_set_protocol(stream, protocol);
+}
