@@ -680,14 +680,10 @@ Loop_get_exception_handler_attribute(PyObject *self, void *Py_UNUSED(closure))
 /* -- the user's own methods --------------------------------------------------------- */
 
 /* Which methods, when overridden, the loop must call by name; see loop.h. */
-static const struct {
-    const char *name;
-    unsigned flag;
-} overridable[] = {
-    {"call_soon", CL_OVERRIDE_CALL_SOON},
-    {"call_at", CL_OVERRIDE_CALL_AT},
-    {"time", CL_OVERRIDE_TIME},
-};
+#define CL_OVERRIDABLE(X)                                                              \
+    X(str_call_soon, CL_OVERRIDE_CALL_SOON)                                            \
+    X(str_call_at, CL_OVERRIDE_CALL_AT)                                                \
+    X(str_time, CL_OVERRIDE_TIME)
 
 static void
 loop_set_overrides(Loop *loop, unsigned overrides)
@@ -697,28 +693,32 @@ loop_set_overrides(Loop *loop, unsigned overrides)
                                                     : loop->guard & ~CL_GUARD_CALL_SOON;
 }
 
-/* What the class of self overrides, as CL_OVERRIDE_*; -1 with an exception. */
-static int
+/* What the class of self overrides, as CL_OVERRIDE_*. */
+static unsigned
 loop_find_overrides(PyObject *self, State *state)
 {
     unsigned overrides = 0;
-    for (size_t i = 0; i < CL_COUNT_OF(overridable); i++) {
-        const char *name = overridable[i].name;
-        PyObject *own = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
-        PyObject *ours =
-            own == NULL ? NULL
-                        : PyObject_GetAttrString((PyObject *)state->LoopType, name);
-        if (ours == NULL) {
-            Py_XDECREF(own);
-            return -1;
-        }
-        if (own != ours) {
-            overrides |= overridable[i].flag;
-        }
-        Py_DECREF(ours);
-        Py_DECREF(own);
+#define CL_FIND(name, flag)                                                            \
+    if (_PyType_Lookup(Py_TYPE(self), state->name)                                     \
+        != _PyType_Lookup(state->LoopType, state->name)) {                             \
+        overrides |= (flag);                                                           \
     }
-    return (int)overrides;
+    CL_OVERRIDABLE(CL_FIND)
+#undef CL_FIND
+    return overrides;
+}
+
+/* The CL_OVERRIDE_* that an attribute's name stands for; 0: none. */
+static unsigned
+override_of_name(State *state, PyObject *name)
+{
+#define CL_COMPARE(member, flag)                                                       \
+    if (PyUnicode_Compare(name, state->member) == 0) {                                 \
+        return (flag);                                                                 \
+    }
+    CL_OVERRIDABLE(CL_COMPARE)
+#undef CL_COMPARE
+    return 0;
 }
 
 static int
@@ -727,27 +727,30 @@ Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     if (PyObject_GenericSetAttr(self, name, value) < 0) {
         return -1;
     }
-    for (size_t i = 0; i < CL_COUNT_OF(overridable); i++) {
-        if (!PyUnicode_Check(name)
-            || PyUnicode_CompareWithASCIIString(name, overridable[i].name) != 0) {
-            continue;
-        }
-        unsigned overrides = LOOP(self)->overrides | overridable[i].flag;
-        if (value == NULL) {
-            int by_class = loop_find_overrides(self, LOOP(self)->state);
-            if (by_class < 0) {
-                return -1;
-            }
-            if (!(by_class & overridable[i].flag)) {
-                overrides &= ~overridable[i].flag;
-            }
-        }
-        loop_set_overrides(LOOP(self), overrides);
+    Loop *loop = LOOP(self);
+    unsigned flag = PyUnicode_Check(name) ? override_of_name(loop->state, name) : 0;
+    if (flag != 0) {
+        unsigned overrides = loop->overrides & ~flag;
+        overrides |= value != NULL ? flag
+                                   : loop_find_overrides(self, loop->state) & flag;
+        loop_set_overrides(loop, overrides);
     }
     return 0;
 }
 
 /* -- life --------------------------------------------------------------------------- */
+
+/* As asyncio.coroutines._is_debug_mode(): os.environ keeps the C environment in step. */
+static bool
+is_debug_wanted(State *state)
+{
+    if (state->is_dev_mode) {
+        return true;
+    }
+    const char *value =
+        state->ignores_environment ? NULL : getenv("PYTHONASYNCIODEBUG");
+    return value != NULL && *value != '\0';
+}
 
 static PyObject *
 Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
@@ -763,26 +766,14 @@ Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     Loop *loop = LOOP(self);
     if (loop_init(loop, state) < 0) {
         loop->state = NULL;
-        goto failed;
+        Py_DECREF(self);
+        return NULL;
     }
-    int overrides = loop_find_overrides(self, state);
-    if (overrides < 0) {
-        goto failed;
-    }
-    loop_set_overrides(loop, (unsigned)overrides);
-    PyObject *debug = PyObject_CallNoArgs(state->is_debug_mode);
-    int truth = debug == NULL ? -1 : PyObject_IsTrue(debug);
-    Py_XDECREF(debug);
-    if (truth < 0) {
-        goto failed;
-    }
-    if (truth) {
+    loop_set_overrides(loop, loop_find_overrides(self, state));
+    if (is_debug_wanted(state)) {
         loop->guard |= CL_GUARD_DEBUG;
     }
     return self;
-failed:
-    Py_DECREF(self);
-    return NULL;
 }
 
 static int

@@ -218,29 +218,69 @@ handle_report(PyObject *self)
 }
 
 /* futures._set_result_unless_cancelled(future, result), which asyncio.sleep() gives to
- * call_later, without its Python frame. 1 when it was that and is done, 0 when the
- * ordinary call must be made, -1 with an exception. */
+ * call_later. As handle_run_known. */
+static int
+handle_set_result(PyObject *future, PyObject *result)
+{
+    if (FUTURE(future)->phase == CL_FUTURE_FINISHED) {
+        return 0; /* an InvalidStateError is due */
+    }
+    Py_INCREF(future);
+    Py_INCREF(result);
+    int rc = future_finish_result(future, result);
+    Py_DECREF(result);
+    Py_DECREF(future);
+    return rc < 0 ? -1 : 1;
+}
+
+/* base_events._run_until_complete_cb(future). As handle_run_known. */
+static int
+handle_end_run(State *state, PyObject *op)
+{
+    Future *future = FUTURE(op);
+    if (future->phase == CL_FUTURE_PENDING) {
+        return 0;
+    }
+    if (future->phase == CL_FUTURE_FINISHED) {
+        PyObject *exception = future->exception;
+        future->log_traceback = false;
+        if (exception != NULL
+            && (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit)
+                || PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt))) {
+            return 1;
+        }
+    }
+    PyObject *loop = Py_NewRef(future->loop);
+    PyObject *stopped = PyObject_CallMethodNoArgs(loop, state->str_stop);
+    Py_DECREF(loop);
+    Py_XDECREF(stopped);
+    return stopped == NULL ? -1 : 1;
+}
+
+/* Callbacks of asyncio's own that need no Python frame, when their future is exactly
+ * ours. 1 when it was one and is done, 0 when the ordinary call must be made, -1 with an
+ * exception. */
 static int
 handle_run_known(Handle *handle)
 {
-    if (!CL_FASTPATH || handle->nargs != 2
-        || handle->callback != handle->state->set_result_unless_cancelled
-        || !Py_IS_TYPE(handle->args[0], handle->state->FutureType)
-        || FUTURE(handle->args[0])->state == NULL) {
+    State *state = handle->state;
+    PyObject *callback = handle->callback;
+    if (!CL_FASTPATH || handle->nargs == 0
+        || (callback != state->set_result_unless_cancelled
+            && callback != state->run_until_complete_cb)) {
         return 0;
     }
-    PyObject *future = Py_NewRef(handle->args[0]);
-    PyObject *result = Py_NewRef(handle->args[1]);
-    int rc = 1;
-    if (FUTURE(future)->phase == CL_FUTURE_FINISHED) {
-        rc = 0; /* stock raises InvalidStateError */
+    PyObject *future = handle->args[0];
+    if ((!Py_IS_TYPE(future, state->FutureType) && !Py_IS_TYPE(future, state->TaskType))
+        || FUTURE(future)->state == NULL) {
+        return 0;
     }
-    else if (future_finish_result(future, result) < 0) {
-        rc = -1;
+    if (callback == state->run_until_complete_cb) {
+        return handle->nargs == 1 ? handle_end_run(state, future) : 0;
     }
-    Py_DECREF(result);
-    Py_DECREF(future);
-    return rc;
+    return handle->nargs == 2 && Py_IS_TYPE(future, state->FutureType)
+               ? handle_set_result(future, handle->args[1])
+               : 0;
 }
 
 /* Calls the callback in the entered context. New ref or NULL. */

@@ -465,12 +465,15 @@ loop_run_until_done(Loop *loop, PyObject *future, bool is_new)
     return rc;
 }
 
-PyObject *
-loop_run_until_complete(Loop *loop, PyObject *future)
+/* New ref: ensure_future(future, loop=loop). *is_new: a task was made for it. */
+static PyObject *
+loop_ensure_future(Loop *loop, PyObject *future, bool *is_new)
 {
     State *state = loop->state;
-    if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
-        return NULL;
+    if (PyCoro_CheckExact(future)) {
+        *is_new = true;
+        return PyObject_CallMethodOneArg((PyObject *)loop, state->str_create_task,
+                                         future);
     }
     PyObject *answer = PyObject_CallOneArg(state->isfuture, future);
     int is_future = answer == NULL ? -1 : PyObject_IsTrue(answer);
@@ -478,23 +481,48 @@ loop_run_until_complete(Loop *loop, PyObject *future)
     if (is_future < 0) {
         return NULL;
     }
-    PyObject *result = NULL;
+    *is_new = !is_future;
     PyObject *stack[2] = {future, (PyObject *)loop};
-    PyObject *task =
-        PyObject_Vectorcall(state->ensure_future, stack, 1, state->names_loop);
+    return PyObject_Vectorcall(state->ensure_future, stack, 1, state->names_loop);
+}
+
+/* task.done(): 1, 0 or -1. */
+static int
+loop_is_future_done(State *state, PyObject *task)
+{
+    if (Py_IS_TYPE(task, state->TaskType)) {
+        return future_is_done(task);
+    }
+    PyObject *answer = PyObject_CallMethod(task, "done", NULL);
+    int is_done = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return is_done;
+}
+
+PyObject *
+loop_run_until_complete(Loop *loop, PyObject *future)
+{
+    State *state = loop->state;
+    if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
+        return NULL;
+    }
+    bool is_new;
+    PyObject *result = NULL;
+    PyObject *task = loop_ensure_future(loop, future, &is_new);
     if (task == NULL) {
         return NULL;
     }
-    if (!is_future
-        && PyObject_SetAttr(task, state->str_log_destroy_pending, Py_False) < 0) {
+    if (is_new && Py_IS_TYPE(task, state->TaskType)) {
+        TASK(task)->log_destroy_pending = false;
+    }
+    else if (is_new
+             && PyObject_SetAttr(task, state->str_log_destroy_pending, Py_False) < 0) {
         goto done;
     }
-    if (loop_run_until_done(loop, task, !is_future) < 0) {
+    if (loop_run_until_done(loop, task, is_new) < 0) {
         goto done;
     }
-    PyObject *finished = PyObject_CallMethod(task, "done", NULL);
-    int is_done = finished == NULL ? -1 : PyObject_IsTrue(finished);
-    Py_XDECREF(finished);
+    int is_done = loop_is_future_done(state, task);
     if (is_done > 0) {
         result = PyObject_CallMethodNoArgs(task, state->str_result);
     }

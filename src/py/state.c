@@ -119,6 +119,18 @@ find_task_registry(State *state)
     return 0;
 }
 
+/* *flag = sys.flags.name. 0 or -1. */
+static int
+read_flag(const char *name, bool *flag)
+{
+    PyObject *flags = PySys_GetObject("flags");
+    PyObject *value = flags == NULL ? NULL : PyObject_GetAttrString(flags, name);
+    int truth = value == NULL ? -1 : PyObject_IsTrue(value);
+    Py_XDECREF(value);
+    *flag = truth > 0;
+    return truth < 0 ? -1 : 0;
+}
+
 int
 state_init(State *state)
 {
@@ -142,6 +154,10 @@ state_init(State *state)
     state->names_loop = PyTuple_Pack(1, state->str_loop);
     state->names_context = PyTuple_Pack(1, state->str_context);
     if (state->names_loop == NULL || state->names_context == NULL) {
+        return -1;
+    }
+    if (read_flag("dev_mode", &state->is_dev_mode) < 0
+        || read_flag("ignore_environment", &state->ignores_environment) < 0) {
         return -1;
     }
     state->next_task_name = 1;

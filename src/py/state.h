@@ -5,6 +5,8 @@
 #ifndef CL_PY_STATE_H
 #define CL_PY_STATE_H
 
+#include <stdbool.h>
+
 #include "compat.h"
 
 /* Types of ours, made by the floors in order (_cloop.c). */
@@ -78,7 +80,6 @@
     X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)                              \
     X(get_origin_depth, "sys", "get_coroutine_origin_tracking_depth", 1)               \
     X(set_origin_depth, "sys", "set_coroutine_origin_tracking_depth", 1)               \
-    X(is_debug_mode, "asyncio.coroutines", "_is_debug_mode", 1)                        \
     X(base_create_task, "asyncio.base_events", "BaseEventLoop.create_task", 1)
 
 /* Interned strings: X(member, text). Add freely, in order. */
@@ -145,6 +146,7 @@
     X(str_setblocking, "setblocking")                                                  \
     X(str_source_traceback, "source_traceback")                                        \
     X(str_start_reading, "_start_reading")                                             \
+    X(str_stop, "stop")                                                                \
     X(str_task, "task")                                                                \
     X(str_throw, "throw")                                                              \
     X(str_time, "time")                                                                \
@@ -163,6 +165,8 @@ typedef struct State {
     CL_STATE_NAMES(CL_MEMBER)
 #undef CL_MEMBER
     PyObject *empty_tuple;
+    bool is_dev_mode;             /* sys.flags.dev_mode */
+    bool ignores_environment;     /* sys.flags.ignore_environment */
     PyObject *names_loop;         /* ("loop",) */
     PyObject *names_context;      /* ("context",): the kwnames of many calls */
     PyObject *task_registry;      /* the WeakSet's own `data` set, or NULL (3.14 on) */
