@@ -195,7 +195,8 @@ def test_nothing_of_stock_is_missing(cls):
             continue
         owner = next((base for base in ours.__mro__ if name in vars(base)), None)
         assert owner is not None, name
-        if cls != "Loop":
+        # The two class methods of 3.8 read the registry, not the task.
+        if cls != "Loop" and name not in ("all_tasks", "current_task"):
             assert owner.__module__ in ("cloop", "cloop._cloop"), name
 
 

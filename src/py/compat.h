@@ -58,6 +58,8 @@
 #define CL_HAVE_SERVER_CLIENTS CL_PY313
 /* Transport.writelines sends views, it does not join them. */
 #define CL_HAVE_VECTOR_WRITELINES CL_PY312
+/* A heap type's docstring keeps the signature it begins with. */
+#define CL_KEEPS_TYPE_SIGNATURE CL_PY310
 /* PyType_FromModuleAndSpec; PyType_GetModuleByDef */
 #define CL_HAVE_TYPE_MODULE CL_PY39
 #define CL_HAVE_MODULE_BY_DEF CL_PY311

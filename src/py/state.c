@@ -281,6 +281,29 @@ set_offsets(PyTypeObject *type, PyType_Spec *spec)
 }
 #endif
 
+#if !CL_KEEPS_TYPE_SIGNATURE
+/* Puts the spec's docstring in place of the copy from which the signature was cut, so
+ * that inspect.signature() finds it. 0 or -1. */
+static int
+restore_signature(PyTypeObject *type, const PyType_Spec *spec)
+{
+    for (const PyType_Slot *slot = spec->slots; slot->slot != 0; slot++) {
+        if (slot->slot == Py_tp_doc) {
+            size_t size = strlen(slot->pfunc) + 1;
+            char *doc = PyObject_Malloc(size);
+            if (doc == NULL) {
+                PyErr_NoMemory();
+                return -1;
+            }
+            memcpy(doc, slot->pfunc, size);
+            PyObject_Free((void *)type->tp_doc);
+            type->tp_doc = doc;
+        }
+    }
+    return 0;
+}
+#endif
+
 /* New ref: the heap type, which knows its module. */
 static PyObject *
 make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
@@ -305,6 +328,11 @@ make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
         else {
             PyType_Modified((PyTypeObject *)type);
         }
+    }
+#endif
+#if !CL_KEEPS_TYPE_SIGNATURE
+    if (type != NULL && restore_signature((PyTypeObject *)type, spec) < 0) {
+        Py_CLEAR(type);
     }
 #endif
     Py_XDECREF(bases);
