@@ -4,14 +4,8 @@ mixin or the C loop brings it; an empty list removes this file.
 """
 
 _NAMES = (
-    "create_datagram_endpoint",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "subprocess_exec",
-    "subprocess_shell",
     "sendfile",
     "sock_sendfile",
-    "start_tls",
 )
 
 

@@ -29,7 +29,3 @@ class ConnectMixin:
         self, sock, protocol, waiter=None, *, extra=None, server=None
     ):
         return _cloop.StreamTransport(self, sock, protocol, waiter, extra, server)
-
-    def _make_ssl_transport(self, rawsock, *args, **kwargs):
-        rawsock.close()
-        raise NotImplementedError("cloop has no TLS yet")

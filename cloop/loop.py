@@ -14,11 +14,15 @@ from . import _cloop
 from .absent import AbsentMixin
 from .asyncgens import AsyncgenMixin
 from .connect import ConnectMixin
+from .datagram import DatagramMixin
 from .executor import ExecutorMixin
+from .pipes import PipeMixin
+from .process import ProcessMixin
 from .report import ReportMixin
 from .resolve import ResolveMixin
 from .serve import ServeMixin
 from .signals import SignalMixin
+from .tls import TLSMixin
 
 __all__ = ("Loop", "new_event_loop")
 
@@ -28,6 +32,10 @@ class Loop(
     AsyncgenMixin,
     ConnectMixin,
     ServeMixin,
+    DatagramMixin,
+    PipeMixin,
+    ProcessMixin,
+    TLSMixin,
     ReportMixin,
     ResolveMixin,
     SignalMixin,

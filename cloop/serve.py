@@ -47,8 +47,7 @@ class ServeMixin:
         self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *timeouts
     ):
         if sslcontext is not None:
-            server.close()
-            raise NotImplementedError("cloop has no TLS yet")
+            protocol_factory = self._tls_factory(protocol_factory, sslcontext, *timeouts)
         self._listeners[sock] = _cloop.Listener(
             self, sock, protocol_factory, server, backlog
         )
