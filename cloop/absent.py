@@ -5,7 +5,6 @@ mixin or the C loop brings it; an empty list removes this file.
 
 _NAMES = (
     "sendfile",
-    "sock_sendfile",
 )
 
 

@@ -20,6 +20,7 @@ from .pipes import PipeMixin
 from .process import ProcessMixin
 from .report import ReportMixin
 from .resolve import ResolveMixin
+from .sendfile import SendfileMixin
 from .serve import ServeMixin
 from .signals import SignalMixin
 from .tls import TLSMixin
@@ -38,6 +39,7 @@ class Loop(
     TLSMixin,
     ReportMixin,
     ResolveMixin,
+    SendfileMixin,
     SignalMixin,
     _cloop.Loop,
     AbsentMixin,

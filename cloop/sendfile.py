@@ -1,0 +1,107 @@
+"""sock_sendfile: checks, the choice of the way, and the way that always works.
+
+The kernel's sendfile is a state machine in C (Loop._sock_sendfile_native). Where it
+cannot be used it raises SendfileNotAvailableError, and the file is read block by block
+in the default executor and sent by sock_sendall. Transports' sendfile shares the checks
+and the reading with it.
+"""
+
+import socket
+from asyncio.exceptions import SendfileNotAvailableError
+
+try:
+    from ssl import SSLSocket
+except ImportError:  # a Python without OpenSSL has no such sockets
+
+    class SSLSocket:
+        pass
+
+
+_BLOCK_SIZE = 256 * 1024  # asyncio.constants.SENDFILE_FALLBACK_READBUFFER_SIZE
+
+
+def check_sendfile_params(sock, file, offset, count):
+    """Raise what stock raises for arguments that no sendfile can work with."""
+    if "b" not in getattr(file, "mode", "b"):
+        raise ValueError("file should be opened in binary mode")
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError("only SOCK_STREAM type sockets are supported")
+    for name, value, least, wording in (
+        ("count", count, 1, "positive"),
+        ("offset", offset, 0, "non-negative"),
+    ):
+        if name == "count" and value is None:
+            continue
+        message = f"{name} must be a {wording} integer (got {value!r})"
+        if not isinstance(value, int):
+            raise TypeError(message)
+        if value < least:
+            raise ValueError(message)
+
+
+async def read_blocks(loop, file, offset, count):
+    """Yield the file's bytes from offset on, at most count of them (None: all) as
+    memoryviews of one buffer. Whoever gets a block is done with it before the next.
+    Reading is done in the default executor.
+    """
+    if offset:
+        file.seek(offset)
+    size = _BLOCK_SIZE if not count else min(count, _BLOCK_SIZE)
+    block = memoryview(bytearray(size))
+    left = count
+    while left is None or left > 0:
+        part = block if left is None else block[: min(size, left)]
+        length = await loop.run_in_executor(None, file.readinto, part)
+        if not length:
+            return
+        if left is not None:
+            left -= length
+        yield part[:length]
+
+
+async def sock_sendfile_fallback(loop, sock, file, offset, count):
+    """Send the file by reading it; return the number of bytes sent. The file's position
+    ends behind them.
+    """
+    total = 0
+    blocks = read_blocks(loop, file, offset, count)
+    try:
+        async for block in blocks:
+            await loop.sock_sendall(sock, block)
+            total += len(block)
+        return total
+    finally:
+        await blocks.aclose()
+        if total > 0 and hasattr(file, "seek"):
+            file.seek(offset + total)
+
+
+async def sock_sendfile(loop, sock, file, offset=0, count=None, *, fallback=True):
+    """Send a file over a socket; return the number of bytes sent."""
+    if loop.get_debug() and sock.gettimeout() != 0:
+        raise ValueError("the socket must be non-blocking")
+    if isinstance(sock, SSLSocket):
+        raise TypeError("Socket cannot be of type SSLSocket")
+    check_sendfile_params(sock, file, offset, count)
+    try:
+        return await loop._sock_sendfile_native(sock, file, offset, count)
+    except SendfileNotAvailableError:
+        if not fallback:
+            raise
+    return await loop._sock_sendfile_fallback(sock, file, offset, count)
+
+
+class SendfileMixin:
+    __slots__ = ()
+
+    async def sock_sendfile(self, sock, file, offset=0, count=None, *, fallback=True):
+        """Send the file (open in binary mode) from offset on, count bytes or all, over
+        the stream socket sock; return the number of bytes sent. The kernel does it when
+        it can; when it cannot, the file is read and sent, unless fallback is False:
+        asyncio.SendfileNotAvailableError then. See the asyncio documentation, section
+        "Working with socket objects directly".
+        """
+        return await sock_sendfile(self, sock, file, offset, count, fallback=fallback)
+
+    async def _sock_sendfile_fallback(self, sock, file, offset, count):
+        return await sock_sendfile_fallback(self, sock, file, offset, count)
