@@ -193,7 +193,7 @@ def test_fileno_that_fails(loop, result):
         lambda: loop.add_reader(bad, print),
         lambda: loop.remove_reader(bad),
     ):
-        with pytest.raises(ValueError, match="Invalid file object: <.*Fileno object"):
+        with pytest.raises(ValueError, match=r"Invalid file object: <.*Fileno object"):
             call()
 
 
@@ -329,7 +329,7 @@ def test_a_loop_that_its_callbacks_hold_is_collected(impl):
     loop.mark = type("Mark", (), {})()
     ref = weakref.ref(loop.mark)
     loop.add_reader(a, loop.call_soon, print)
-    loop.add_writer(b, lambda: loop)
+    loop.add_writer(b, lambda held=loop: held)
     loop.close()
     del loop
     gc.collect()
@@ -362,7 +362,7 @@ def test_callbacks_from_within_callbacks(loop, pair):
     assert steps == ["r", "w"] * 10
 
 
-# -- numbers that are closed and reused --------------------------------------------------
+# -- numbers that are closed and reused ------------------------------------------------
 
 
 def test_closed_and_reused_without_remove(loop):
@@ -375,8 +375,7 @@ def test_closed_and_reused_without_remove(loop):
     loop.remove_reader(fd)
     a.close()
     c, d = socket.socketpair()
-    mine, peer = (c, d) if c.fileno() == fd else (d, c)
-    assert mine.fileno() == fd
+    peer = d if c.fileno() == fd else c
     peer.send(b"x")
     loop.add_reader(fd, calls.append, "new")
     turns(loop, 2)
@@ -396,7 +395,7 @@ def test_closed_and_reused_with_the_old_callback_in_place(impl, loop):
     turns(loop)
     a.close()
     c, d = socket.socketpair()
-    mine, peer = (c, d) if c.fileno() == fd else (d, c)
+    peer = d if c.fileno() == fd else c
     peer.send(b"x")
     loop.add_reader(fd, calls.append, "new")
     turns(loop, 2)
@@ -466,7 +465,7 @@ def test_a_duplicate_keeps_a_closed_number_alive(impl, loop):
         sock.close()
 
 
-# -- no busy loop ------------------------------------------------------------------------
+# -- no busy loop ----------------------------------------------------------------------
 
 
 def idle_cost(loop, seconds=0.5):
@@ -511,7 +510,7 @@ def test_pipe_ends(loop):
     os.close(r)
 
 
-# -- other threads, forks ----------------------------------------------------------------
+# -- other threads, forks --------------------------------------------------------------
 
 
 def test_added_from_another_thread_through_the_loop(loop, pair):
@@ -567,7 +566,7 @@ def test_a_forked_child_leaves_the_parents_registration(impl, pair):
     loop.close()
 
 
-# -- debug mode, evil objects ------------------------------------------------------------
+# -- debug mode, evil objects ----------------------------------------------------------
 
 
 def test_debug_mode(new_loop, pair):
@@ -595,7 +594,7 @@ def test_a_fileno_that_closes_the_loop(impl, pair):
 
 
 def test_an_argument_whose_death_changes_the_registration(loop, pair):
-    a, b = pair
+    a, _ = pair
 
     class Evil:
         def __del__(self):

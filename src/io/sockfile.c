@@ -8,7 +8,6 @@
 #include "sockop.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 
 #include "../os/sys.h"
 #include "../py/err.h"
@@ -29,7 +28,7 @@ static void
 update_position(SockOp *op)
 {
     if (op->done > 0) {
-        (void)lseek(op->file_fd, op->file_offset, SEEK_SET);
+        (void)sys_seek(op->file_fd, op->file_offset);
     }
 }
 
@@ -127,14 +126,14 @@ sendfile_attempt(SockOp *op, PyObject **result)
 static int
 sendfile_start(SockOp *op, PyObject **result)
 {
-    struct stat status;
     PyObject *count = op->args[2];
 
     fdwatch_make_level(&op->waiter); /* it may pause without EAGAIN */
     if (read_file_fd(op, op->args[0]) < 0) {
         return -1;
     }
-    if (fstat(op->file_fd, &status) < 0) {
+    int64_t size = sys_file_size(op->file_fd);
+    if (size < 0) {
         return not_available(op, "not a regular file");
     }
     op->file_offset = (off_t)PyLong_AsLongLong(op->args[1]);
@@ -147,7 +146,7 @@ sendfile_start(SockOp *op, PyObject **result)
             return -1;
         }
     }
-    op->file_limit = op->file_count != 0 ? op->file_count : (int64_t)status.st_size;
+    op->file_limit = op->file_count != 0 ? op->file_count : size;
     if (op->file_limit == 0) {
         *result = PyLong_FromLong(0); /* an empty file */
         return *result != NULL ? CL_SOCKOP_DONE : -1;

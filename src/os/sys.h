@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -234,6 +235,21 @@ sys_sendfile(int out_fd, int in_fd, off_t *offset, size_t length)
 }
 
 #endif
+
+/* The size of the file behind fd, in bytes. */
+static inline int64_t
+sys_file_size(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) < 0 ? -errno : (int64_t)status.st_size;
+}
+
+/* Moves the file's own position, from its beginning. */
+static inline int
+sys_seek(int fd, off_t offset)
+{
+    return lseek(fd, offset, SEEK_SET) < 0 ? -errno : 0;
+}
 
 /* -- sockets -------------------------------------------------------------------- */
 
