@@ -1,9 +1,9 @@
 """Connecting: create_connection, create_unix_connection, connect_accepted_socket.
 
 Stock's own coroutines run here, as functions taken from the classes of the Python that
-runs: they check arguments, resolve names, race addresses and word errors exactly as that
-version does, and they work on any loop that has sock_connect, getaddrinfo and the methods
-below. What is ours is the transport that they end in.
+runs: they check arguments, resolve names, race addresses and word errors exactly as
+that version does, and they work on any loop that has sock_connect, getaddrinfo and the
+methods below. What is ours is the transport that they end in.
 """
 
 from asyncio import unix_events

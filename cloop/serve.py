@@ -1,7 +1,8 @@
 """Serving: create_server and create_unix_server.
 
-As in connect.py, stock's own coroutines and its Server class run here; a server tells the
-loop to accept on a socket by _start_serving and to stop by _stop_serving, which are ours.
+As in connect.py, stock's own coroutines and its Server class run here; a server tells
+the loop to accept on a socket by _start_serving and to stop by _stop_serving, which are
+ours.
 """
 
 import os
@@ -44,10 +45,18 @@ class ServeMixin:
         return _UnixSockets()
 
     def _start_serving(
-        self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *timeouts
+        self,
+        protocol_factory,
+        sock,
+        sslcontext=None,
+        server=None,
+        backlog=100,
+        *timeouts,
     ):
         if sslcontext is not None:
-            protocol_factory = self._tls_factory(protocol_factory, sslcontext, *timeouts)
+            protocol_factory = self._tls_factory(
+                protocol_factory, sslcontext, *timeouts
+            )
         self._listeners[sock] = _cloop.Listener(
             self, sock, protocol_factory, server, backlog
         )
@@ -67,6 +76,4 @@ class ServeMixin:
         except FileNotFoundError:
             pass
         except OSError as exc:
-            logger.error(
-                "Unable to clean up listening UNIX socket %r: %r", path, exc
-            )
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)

@@ -731,8 +731,8 @@ Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     unsigned flag = PyUnicode_Check(name) ? override_of_name(loop->state, name) : 0;
     if (flag != 0) {
         unsigned overrides = loop->overrides & ~flag;
-        overrides |= value != NULL ? flag
-                                   : loop_find_overrides(self, loop->state) & flag;
+        overrides |=
+            value != NULL ? flag : loop_find_overrides(self, loop->state) & flag;
         loop_set_overrides(loop, overrides);
     }
     return 0;
