@@ -24,11 +24,11 @@ __all__ = ("disable", "enable", "is_enabled")
 _PY = sys.version_info[:2]
 _ABSENT = object()
 
-_undo = []  # (owner, name, what was there or _ABSENT), in the order of the changes
-_warned = set()  # (message, file, line)
+_undo: list = []  # (owner, name, what was there or _ABSENT), in the order of the changes
+_warned: set = set()  # (message, file, line)
 
 
-def enable():
+def enable() -> None:
     """Switch legacy mode on for this process. A second call does nothing."""
     if _undo:
         return
@@ -49,7 +49,7 @@ def enable():
         _put_child_watchers()
 
 
-def disable():
+def disable() -> None:
     """Put asyncio back as it was before enable()."""
     while _undo:
         owner, name, old = _undo.pop()
@@ -62,7 +62,7 @@ def disable():
     _warned.clear()
 
 
-def is_enabled():
+def is_enabled() -> bool:
     """True between enable() and disable()."""
     return bool(_undo)
 
