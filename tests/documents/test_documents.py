@@ -9,8 +9,6 @@ import sys
 import pytest
 from launch import CI, SHARED, python
 
-from cloop.absent import AbsentMixin
-
 RUNNER = SHARED / "documents" / "run_documents.py"
 
 # Each is run with the runner's --only; together they are all examples.
@@ -91,8 +89,6 @@ def test_on_cloop_in_legacy_mode(group):
 
 @pytest.mark.parametrize("options", [CLOOP, LEGACY], ids=["plain", "legacy"])
 def test_the_crawl_on_cloop(options):
-    if hasattr(AbsentMixin, "create_server"):
-        pytest.skip("needs transports and servers, which cloop does not have yet")
     if importlib.util.find_spec("aiohttp") is None:
         pytest.skip("needs aiohttp")
     check(CRAWL, "cloop", *options)
