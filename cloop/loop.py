@@ -11,7 +11,6 @@ import sys
 import warnings
 
 from . import _cloop
-from .absent import AbsentMixin
 from .asyncgens import AsyncgenMixin
 from .connect import ConnectMixin
 from .datagram import DatagramMixin
@@ -42,7 +41,6 @@ class Loop(
     SendfileMixin,
     SignalMixin,
     _cloop.Loop,
-    AbsentMixin,
     asyncio.AbstractEventLoop,
 ):
     """An asyncio event loop written in C.

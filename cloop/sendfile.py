@@ -1,12 +1,13 @@
-"""sock_sendfile: checks, the choice of the way, and the way that always works.
+"""sock_sendfile and sendfile: checks, the choice of the way, and the one that always works.
 
 The kernel's sendfile is a state machine in C (Loop._sock_sendfile_native). Where it
 cannot be used it raises SendfileNotAvailableError, and the file is read block by block
-in the default executor and sent by sock_sendall. Transports' sendfile shares the checks
-and the reading with it.
+in the default executor and sent by sock_sendall. A transport's sendfile is stock's
+coroutine over the same.
 """
 
 import socket
+from asyncio.base_events import BaseEventLoop, _SendfileFallbackProtocol
 from asyncio.exceptions import SendfileNotAvailableError
 
 try:
@@ -91,8 +92,61 @@ async def sock_sendfile(loop, sock, file, offset=0, count=None, *, fallback=True
     return await loop._sock_sendfile_fallback(sock, file, offset, count)
 
 
+class _SendfileProtocol(_SendfileFallbackProtocol):
+    """Stock's, which hears pause_writing in the user's place; made for our transports
+    too, which stock's own __init__ refuses.
+    """
+
+    def __init__(self, transport):
+        self._transport = transport
+        self._proto = transport.get_protocol()
+        self._should_resume_reading = transport.is_reading()
+        self._should_resume_writing = transport._protocol_paused
+        transport.pause_reading()
+        transport.set_protocol(self)
+        self._write_ready_fut = (
+            transport._loop.create_future() if self._should_resume_writing else None
+        )
+
+
 class SendfileMixin:
+    """The part of cloop.Loop that sends files."""
+
     __slots__ = ()
+
+    sendfile = BaseEventLoop.sendfile
+
+    async def _sendfile_fallback(self, transport, file, offset, count):
+        """The file is read and written; its position ends behind what was sent."""
+        total = 0
+        protocol = _SendfileProtocol(transport)
+        blocks = read_blocks(self, file, offset, count)
+        try:
+            async for block in blocks:
+                await protocol.drain()
+                transport.write(block)
+                total += len(block)
+            return total
+        finally:
+            await blocks.aclose()
+            if total > 0 and hasattr(file, "seek"):
+                file.seek(offset + total)
+            await protocol.restore()
+
+    async def _sendfile_native(self, transport, file, offset, count):
+        """The kernel sends to the transport's socket, once all is written."""
+        was_reading = transport.is_reading()
+        transport.pause_reading()
+        await transport._make_empty_waiter()
+        transport._leave_poller()
+        try:
+            return await self.sock_sendfile(
+                transport._sock, file, offset, count, fallback=False
+            )
+        finally:
+            transport._reset_empty_waiter()
+            if was_reading:
+                transport.resume_reading()
 
     async def sock_sendfile(self, sock, file, offset=0, count=None, *, fallback=True):
         """Send the file (open in binary mode) from offset on, count bytes or all, over

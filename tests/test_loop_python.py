@@ -648,14 +648,3 @@ def test_every_method_of_an_asyncio_loop_is_there():
     for name in sorted(stock):
         found = getattr(cloop.Loop, name)
         assert found is not getattr(asyncio.AbstractEventLoop, name), name
-
-
-def test_what_is_not_there_yet_says_so():
-    absent = pytest.importorskip("cloop.absent")
-    with cloop_loop() as loop:
-        for name in absent._NAMES:
-            if getattr(cloop.Loop, name) is not getattr(absent.AbsentMixin, name):
-                continue
-            with pytest.raises(NotImplementedError) as caught:
-                loop.run_until_complete(getattr(loop, name)(1, 2, x=3))
-            assert str(caught.value) == f"cloop has no {name} yet"

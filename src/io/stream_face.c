@@ -303,6 +303,13 @@ StreamTransport__make_empty_waiter(PyObject *self, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
+StreamTransport__leave_poller(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    transport_leave_poller((Transport *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 StreamTransport__reset_empty_waiter(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     Py_CLEAR(stream_of(self)->empty_waiter);
@@ -392,6 +399,7 @@ static PyMethodDef StreamTransport_methods[] = {
     {"set_protocol", StreamTransport_set_protocol, METH_O,
      StreamTransport_set_protocol_doc},
     {"_make_empty_waiter", StreamTransport__make_empty_waiter, METH_NOARGS, NULL},
+    {"_leave_poller", StreamTransport__leave_poller, METH_NOARGS, NULL},
     {"_reset_empty_waiter", StreamTransport__reset_empty_waiter, METH_NOARGS, NULL},
     {"_start_reading", StreamTransport__start_reading, METH_NOARGS, NULL},
     {"_read_ready", StreamTransport__read_ready, METH_NOARGS, NULL},

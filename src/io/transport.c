@@ -364,6 +364,15 @@ transport_want(Transport *transport, unsigned wanted)
     return 0;
 }
 
+void
+transport_leave_poller(Transport *transport)
+{
+    if (transport->loop != NULL) {
+        poller_unwatch(&transport->loop->poller, &transport->watcher);
+        release_hold(transport);
+    }
+}
+
 int
 transport_want_data(Transport *transport)
 {

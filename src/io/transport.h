@@ -151,6 +151,10 @@ transport_want_less(Transport *transport, unsigned direction)
     }
 }
 
+/* Leaves the poller, so that a sock_* operation can wait on the descriptor; the next
+ * transport_want comes back. The caller holds a ref. */
+void transport_leave_poller(Transport *transport);
+
 /* Waits for data unless paused, closing or not started yet. 0 or -1. */
 int transport_want_data(Transport *transport);
 
