@@ -1,12 +1,11 @@
 """Datagrams: create_datagram_endpoint.
 
-Stock's coroutine and its transport run here, over our descriptor watching.
+As in connect.py, stock's own coroutine runs here; the transport it ends in is ours.
 """
 
-import weakref
-from asyncio import selector_events
 from asyncio.base_events import BaseEventLoop
-from functools import cached_property
+
+from . import _cloop
 
 __all__ = ("DatagramMixin",)
 
@@ -14,15 +13,11 @@ __all__ = ("DatagramMixin",)
 class DatagramMixin:
     """The part of cloop.Loop that makes datagram transports."""
 
-    create_datagram_endpoint = BaseEventLoop.create_datagram_endpoint
+    __slots__ = ()
 
-    @cached_property
-    def _transports(self):
-        return weakref.WeakValueDictionary()
+    create_datagram_endpoint = BaseEventLoop.create_datagram_endpoint
 
     def _make_datagram_transport(
         self, sock, protocol, address=None, waiter=None, extra=None
     ):
-        return selector_events._SelectorDatagramTransport(
-            self, sock, protocol, address, waiter, extra
-        )
+        return _cloop.DatagramTransport(self, sock, protocol, address, waiter, extra)

@@ -8,6 +8,7 @@
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/task.h"
+#include "io/datagram.h"
 #include "io/listener.h"
 #include "io/sockops.h"
 #include "io/stream.h"
@@ -49,7 +50,8 @@ module_exec(PyObject *module)
     if (state_init(state) < 0) {
         return -1;
     }
-    if (transport_check_base(state->asyncio_Transport) < 0) {
+    if (transport_check_base(state->asyncio_Transport) < 0
+        || transport_check_base(state->asyncio_DatagramTransport) < 0) {
         return -1;
     }
     const struct {
@@ -64,6 +66,8 @@ module_exec(PyObject *module)
         {&task_spec, state->asyncio_Task, &state->TaskType},
         {&loop_spec, NULL, &state->LoopType},
         {&stream_spec, state->asyncio_Transport, &state->StreamTransportType},
+        {&datagram_spec, state->asyncio_DatagramTransport,
+         &state->DatagramTransportType},
         {&listener_spec, NULL, &state->ListenerType},
         {&sockop_spec, NULL, &state->SockOpType},
     };
@@ -73,6 +77,7 @@ module_exec(PyObject *module)
         }
     }
     if (task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
+        || datagram_complete_type(state) < 0
         || add_methods(state->LoopType, sockops_methods) < 0) {
         return -1;
     }

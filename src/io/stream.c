@@ -385,29 +385,6 @@ send_queue(Stream *stream)
     return 0;
 }
 
-/* Calls work in context (which may be NULL). 0 or -1. */
-static int
-call_in_context(Stream *stream, PyObject *context, int (*work)(Stream *))
-{
-    if (context == NULL) {
-        return work(stream);
-    }
-    Py_INCREF(context);
-    int rc = PyContext_Enter(context);
-    if (rc == 0) {
-        rc = work(stream);
-        if (PyContext_Exit(context) < 0) {
-            rc = -1;
-        }
-    }
-    else {
-        rc = transport_report_callback(&stream->transport, stream->transport.loop,
-                                       "_ready");
-    }
-    Py_DECREF(context);
-    return rc;
-}
-
 int
 stream_flush(Transport *transport)
 {
@@ -418,6 +395,13 @@ stream_flush(Transport *transport)
     return send_queue(stream);
 }
 
+/* TransportWork. */
+static int
+flush_queue(Transport *transport)
+{
+    return send_queue(stream_from(transport));
+}
+
 /* BeforePoll.run: the turn is over. */
 static int
 flush_turn(BeforePoll *todo)
@@ -426,7 +410,8 @@ flush_turn(BeforePoll *todo)
     stream->gathering = false;
     int rc = 0;
     if (!outq_is_empty(&stream->out) && !stream->blocked) {
-        rc = call_in_context(stream, stream->transport.write_context, send_queue);
+        rc = transport_call_in_context(&stream->transport,
+                                       stream->transport.write_context, flush_queue);
     }
     Py_DECREF(stream);
     return rc;
@@ -633,22 +618,17 @@ stream_write_ready(Stream *stream)
 
 /* -- events --------------------------------------------------------------------------- */
 
-/* Debug mode: events go through Handles, as on stock, so that slow ones are logged and
- * have a name. 0 or -1. */
+/* TransportWork. */
 static int
-schedule_ready(Stream *stream, unsigned direction, PyObject *name, PyObject *context)
+take_readable(Transport *transport)
 {
-    if (!(stream->transport.watcher.wanted & direction)) {
-        return 0;
-    }
-    PyObject *callback = PyObject_GetAttr((PyObject *)stream, name);
-    if (callback == NULL) {
-        return -1;
-    }
-    int rc = loop_call_soon(stream->transport.state, (PyObject *)stream->transport.loop,
-                            callback, NULL, context);
-    Py_DECREF(callback);
-    return rc;
+    return stream_read_ready(stream_from(transport));
+}
+
+static int
+take_writable(Transport *transport)
+{
+    return stream_write_ready(stream_from(transport));
 }
 
 static int
@@ -656,21 +636,16 @@ on_ready(Watcher *watcher, unsigned events)
 {
     Stream *stream = stream_from(CL_CONTAINER_OF(watcher, Transport, watcher));
     Transport *transport = &stream->transport;
-    bool debug = transport_is_debug(transport);
+    State *state = transport->state;
     int rc = 0;
     Py_INCREF(stream);
-    if (events & ~CL_WRITABLE && watcher->wanted & CL_READABLE) {
-        rc = debug
-                 ? schedule_ready(stream, CL_READABLE, transport->state->str_read_ready,
-                                  transport->read_context)
-                 : call_in_context(stream, transport->read_context, stream_read_ready);
+    if (events & ~CL_WRITABLE) {
+        rc = transport_take_event(transport, CL_READABLE, state->str_read_ready,
+                                  transport->read_context, take_readable);
     }
-    if (rc == 0 && events & ~CL_READABLE && watcher->wanted & CL_WRITABLE) {
-        rc =
-            debug
-                ? schedule_ready(stream, CL_WRITABLE, transport->state->str_write_ready,
-                                 transport->write_context)
-                : call_in_context(stream, transport->write_context, stream_write_ready);
+    if (rc == 0 && events & ~CL_READABLE) {
+        rc = transport_take_event(transport, CL_WRITABLE, state->str_write_ready,
+                                  transport->write_context, take_writable);
     }
     if (CL_UNLIKELY(events & CL_ERROR) && watcher->fd >= 0) {
         /* The kernel may have refused the interest: ask for it again. */
@@ -755,58 +730,10 @@ run_begin(void *Py_UNUSED(loop), void *subject, void *Py_UNUSED(arg))
     return rc;
 }
 
-/* Puts the start of reading on the loop. 0 or -1. */
-static int
-schedule_begin(Stream *stream)
-{
-    Transport *transport = &stream->transport;
-    transport->read_context = PyContext_CopyCurrent();
-    if (transport->read_context == NULL) {
-        return -1;
-    }
-    if (loop_is_direct(transport->loop)) {
-        return loop_push(transport->loop, run_begin, Py_NewRef((PyObject *)stream),
-                         NULL);
-    }
-    PyObject *callback =
-        PyObject_GetAttr((PyObject *)stream, transport->state->str_start_reading);
-    if (callback == NULL) {
-        return -1;
-    }
-    int rc = transport_call_soon(transport, callback, NULL);
-    Py_DECREF(callback);
-    return rc;
-}
-
 int
 stream_schedule_start(Stream *stream, PyObject *server, PyObject *waiter)
 {
-    Transport *transport = &stream->transport;
-    State *state = transport->state;
-    PyObject *made = PyObject_GetAttr(transport->protocol, state->str_connection_made);
-    if (made == NULL) {
-        return -1;
-    }
-    int rc =
-        server != NULL && server != Py_None ? transport_attach(transport, server) : 0;
-    if (rc == 0) {
-        rc = transport_call_soon(transport, made, (PyObject *)stream);
-    }
-    Py_DECREF(made);
-    if (rc < 0 || schedule_begin(stream) < 0) {
-        return -1;
-    }
-    if (waiter == NULL || waiter == Py_None) {
-        return 0;
-    }
-    PyObject *stack[4] = {(PyObject *)transport->loop,
-                          state->set_result_unless_cancelled, waiter, Py_None};
-    PyObject *handle =
-        loop_is_direct(transport->loop)
-            ? loop_schedule(transport->loop, stack[1], stack + 2, 2, NULL)
-            : PyObject_VectorcallMethod(state->str_call_soon, stack, 4, NULL);
-    Py_XDECREF(handle);
-    return handle == NULL ? -1 : 0;
+    return transport_schedule_start(&stream->transport, server, waiter, run_begin);
 }
 
 void

@@ -583,6 +583,106 @@ transport_finish(Transport *transport, PyObject *exception)
     return rc;
 }
 
+/* -- events --------------------------------------------------------------------------- */
+
+int
+transport_call_in_context(Transport *transport, PyObject *context, TransportWork work)
+{
+    if (context == NULL) {
+        return work(transport);
+    }
+    Py_INCREF(context);
+    int rc = PyContext_Enter(context);
+    if (rc == 0) {
+        rc = work(transport);
+        if (PyContext_Exit(context) < 0) {
+            rc = -1;
+        }
+    }
+    else {
+        rc = transport_report_callback(transport, transport->loop, "_ready");
+    }
+    Py_DECREF(context);
+    return rc;
+}
+
+int
+transport_take_event(Transport *transport, unsigned direction, PyObject *name,
+                     PyObject *context, TransportWork work)
+{
+    if (!(transport->watcher.wanted & direction)) {
+        return 0;
+    }
+    if (CL_LIKELY(!transport_is_debug(transport))) {
+        return transport_call_in_context(transport, context, work);
+    }
+    PyObject *callback = PyObject_GetAttr((PyObject *)transport, name);
+    if (callback == NULL) {
+        return -1;
+    }
+    int rc = loop_call_soon(transport->state, (PyObject *)transport->loop, callback,
+                            NULL, context);
+    Py_DECREF(callback);
+    return rc;
+}
+
+/* Puts the start of reading on the loop. 0 or -1. */
+static int
+schedule_begin(Transport *transport, RingRun begin)
+{
+    transport->read_context = PyContext_CopyCurrent();
+    if (transport->read_context == NULL) {
+        return -1;
+    }
+    if (loop_is_direct(transport->loop)) {
+        return loop_push(transport->loop, begin, Py_NewRef((PyObject *)transport), NULL);
+    }
+    PyObject *callback =
+        PyObject_GetAttr((PyObject *)transport, transport->state->str_start_reading);
+    if (callback == NULL) {
+        return -1;
+    }
+    int rc = transport_call_soon(transport, callback, NULL);
+    Py_DECREF(callback);
+    return rc;
+}
+
+/* Puts the waiter's result on the loop. 0 or -1. */
+static int
+schedule_waiter(Transport *transport, PyObject *waiter)
+{
+    State *state = transport->state;
+    PyObject *stack[4] = {(PyObject *)transport->loop,
+                          state->set_result_unless_cancelled, waiter, Py_None};
+    PyObject *handle =
+        loop_is_direct(transport->loop)
+            ? loop_schedule(transport->loop, stack[1], stack + 2, 2, NULL)
+            : PyObject_VectorcallMethod(state->str_call_soon, stack, 4, NULL);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+int
+transport_schedule_start(Transport *transport, PyObject *server, PyObject *waiter,
+                         RingRun begin)
+{
+    PyObject *made =
+        PyObject_GetAttr(transport->protocol, transport->state->str_connection_made);
+    if (made == NULL) {
+        return -1;
+    }
+    int rc =
+        server != NULL && server != Py_None ? transport_attach(transport, server) : 0;
+    if (rc == 0) {
+        rc = transport_call_soon(transport, made, (PyObject *)transport);
+    }
+    Py_DECREF(made);
+    if (rc < 0 || schedule_begin(transport, begin) < 0) {
+        return -1;
+    }
+    return waiter == NULL || waiter == Py_None ? 0 : schedule_waiter(transport, waiter);
+}
+
 /* -- telling ------------------------------------------------------------------------- */
 
 void

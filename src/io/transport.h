@@ -190,6 +190,27 @@ int transport_finish(Transport *transport, PyObject *exception);
 /* Schedules callback(arg) as loop.call_soon does. arg may be NULL. 0 or -1. */
 int transport_call_soon(Transport *transport, PyObject *callback, PyObject *arg);
 
+/* -- events --------------------------------------------------------------------------- */
+
+/* The work of an event: 0, or -1 when an exception must leave the loop. */
+typedef int (*TransportWork)(Transport *transport);
+
+/* Does work in context (NULL: in whichever is current). 0 or -1. */
+int transport_call_in_context(Transport *transport, PyObject *context,
+                              TransportWork work);
+
+/* Does work because the descriptor is ready in `direction`, which the watcher waits
+ * for. In debug mode a Handle does it, by the method `name`, as on stock, so that a slow
+ * one is logged under its name. 0 or -1. */
+int transport_take_event(Transport *transport, unsigned direction, PyObject *name,
+                         PyObject *context, TransportWork work);
+
+/* Puts on the loop what follows a transport's making, in this order: connection_made,
+ * then _start_reading (or `begin` straight from the ring), then the waiter's result
+ * (NULL or None: no waiter). server (NULL or None: none) is told first. 0 or -1. */
+int transport_schedule_start(Transport *transport, PyObject *server, PyObject *waiter,
+                             RingRun begin);
+
 /* -- telling ------------------------------------------------------------------------- */
 
 static inline bool

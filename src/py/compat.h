@@ -56,6 +56,9 @@
 #define CL_HAVE_KEYWORD_SUGGESTIONS CL_PY313
 /* asyncio.Server keeps its transports (close_clients): _attach(transport) */
 #define CL_HAVE_SERVER_CLIENTS CL_PY313
+/* sendto() sends empty datagrams, and counts a header for what it queues. */
+#define CL_HAVE_EMPTY_DATAGRAMS CL_PY313
+#define CL_DATAGRAM_HEADER (CL_PY313 ? 8 : 0)
 /* Transport.writelines sends views, it does not join them. */
 #define CL_HAVE_VECTOR_WRITELINES CL_PY312
 /* A heap type's docstring keeps the signature it begins with. */

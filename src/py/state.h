@@ -18,6 +18,7 @@
     X(TaskType)                                                                        \
     X(LoopType)                                                                        \
     X(StreamTransportType)                                                             \
+    X(DatagramTransportType)                                                           \
     X(ListenerType)                                                                    \
     X(SockOpType)
 
@@ -65,6 +66,7 @@
     X(check_ssl_socket, "asyncio.base_events", "_check_ssl_socket", 0)                 \
     X(check_ssl_socket_38, "asyncio.selector_events", "_check_ssl_socket", 0)          \
     X(asyncio_Transport, "asyncio.transports", "Transport", 1)                         \
+    X(asyncio_DatagramTransport, "asyncio.transports", "DatagramTransport", 1)         \
     X(TransportSocket, "asyncio.trsock", "TransportSocket", 1)                         \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol", 1)                    \
     X(sendfile_native, "asyncio.constants", "_SendfileMode.TRY_NATIVE", 1)             \
@@ -106,10 +108,12 @@
     X(str_coro, "coro")                                                                \
     X(str_create_task, "create_task")                                                  \
     X(str_data_received, "data_received")                                              \
+    X(str_datagram_received, "datagram_received")                                      \
     X(str_debug, "debug")                                                              \
     X(str_detach, "_detach")                                                           \
     X(str_eager_start, "eager_start")                                                  \
     X(str_eof_received, "eof_received")                                                \
+    X(str_error_received, "error_received")                                            \
     X(str_exception, "exception")                                                      \
     X(str_family, "family")                                                            \
     X(str_fileno, "fileno")                                                            \
@@ -144,6 +148,8 @@
     X(str_send, "send")                                                                \
     X(str_sendto, "sendto")                                                            \
     X(str_setblocking, "setblocking")                                                  \
+    X(str_sendto_ready, "_sendto_ready")                                               \
+    X(str_sock, "_sock")                                                               \
     X(str_source_traceback, "source_traceback")                                        \
     X(str_start_reading, "_start_reading")                                             \
     X(str_stop, "stop")                                                                \
