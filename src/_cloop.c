@@ -54,6 +54,13 @@ module_exec(PyObject *module)
         || transport_check_base(state->asyncio_DatagramTransport) < 0) {
         return -1;
     }
+    /* As on stock, where all transports of sockets are asyncio.Transports. */
+    PyObject *datagram_bases =
+        PyTuple_Pack(2, state->asyncio_Transport, state->asyncio_DatagramTransport);
+    if (datagram_bases == NULL) {
+        return -1;
+    }
+    int rc = 0;
     const struct {
         PyType_Spec *spec;
         PyObject *base;
@@ -66,17 +73,15 @@ module_exec(PyObject *module)
         {&task_spec, state->asyncio_Task, &state->TaskType},
         {&loop_spec, NULL, &state->LoopType},
         {&stream_spec, state->asyncio_Transport, &state->StreamTransportType},
-        {&datagram_spec, state->asyncio_DatagramTransport,
-         &state->DatagramTransportType},
+        {&datagram_spec, datagram_bases, &state->DatagramTransportType},
         {&listener_spec, NULL, &state->ListenerType},
         {&sockop_spec, NULL, &state->SockOpType},
     };
-    for (size_t i = 0; i < CL_COUNT_OF(types); i++) {
-        if (state_add_type(module, types[i].spec, types[i].base, types[i].slot) < 0) {
-            return -1;
-        }
+    for (size_t i = 0; rc == 0 && i < CL_COUNT_OF(types); i++) {
+        rc = state_add_type(module, types[i].spec, types[i].base, types[i].slot);
     }
-    if (task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
+    Py_DECREF(datagram_bases);
+    if (rc < 0 || task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
         || datagram_complete_type(state) < 0
         || add_methods(state->LoopType, sockops_methods) < 0) {
         return -1;

@@ -26,9 +26,9 @@ typedef struct OutDatagram {
 
 typedef struct Datagram {
     Transport transport;
-    PyObject *remote;     /* _address: the only one that may be sent to; or NULL */
-    OutDatagram *queue;   /* a circle; NULL while empty */
-    uint32_t capacity;    /* 0 or a power of two */
+    PyObject *remote;   /* _address: the only one that may be sent to; or NULL */
+    OutDatagram *queue; /* a circle; NULL while empty */
+    uint32_t capacity;  /* 0 or a power of two */
     uint32_t head;
     uint32_t count;
     size_t bytes;         /* what get_write_buffer_size says */
@@ -197,8 +197,7 @@ receive_batch(Datagram *datagram)
         messages[i].msg_hdr.msg_iov = &pieces[i];
         messages[i].msg_hdr.msg_iovlen = 1;
     }
-    int count =
-        sys_recvmmsg(transport->fd, messages, CL_DATAGRAM_BATCH, MSG_DONTWAIT);
+    int count = sys_recvmmsg(transport->fd, messages, CL_DATAGRAM_BATCH, MSG_DONTWAIT);
     if (count < 0) {
         return count;
     }
@@ -725,11 +724,12 @@ static PyMemberDef DatagramTransport_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(DatagramTransport_doc,
-             "DatagramTransport(loop, sock, protocol, address=None, waiter=None, "
-             "extra=None)\n--\n\n"
-             "The transport of a datagram socket, which it owns. Made by the loop. See\n"
-             "the asyncio documentation, section \"Transports and Protocols\".");
+PyDoc_STRVAR(
+    DatagramTransport_doc,
+    "DatagramTransport(loop, sock, protocol, address=None, waiter=None, "
+    "extra=None)\n--\n\n"
+    "The transport of a datagram socket, which it owns. Made by the loop. See\n"
+    "the asyncio documentation, section \"Transports and Protocols\".");
 
 static PyType_Slot DatagramTransport_slots[] = {
     {Py_tp_doc, (void *)DatagramTransport_doc},
@@ -753,17 +753,17 @@ PyType_Spec datagram_spec = {
     .slots = DatagramTransport_slots,
 };
 
-static PyGetSetDef address_getset = {
-    "_address", DatagramTransport_get_address, NULL,
-    "The only address that may be sent to, or None.", NULL};
+static PyGetSetDef address_getset = {"_address", DatagramTransport_get_address, NULL,
+                                     "The only address that may be sent to, or None.",
+                                     NULL};
 
 int
 datagram_complete_type(State *state)
 {
     PyTypeObject *type = state->DatagramTransportType;
     PyObject *size = PyLong_FromLong(CL_READ_SIZE);
-    int rc = size == NULL ? -1
-                          : PyObject_SetAttrString((PyObject *)type, "max_size", size);
+    int rc =
+        size == NULL ? -1 : PyObject_SetAttrString((PyObject *)type, "max_size", size);
     Py_XDECREF(size);
     PyObject *address = rc < 0 ? NULL : PyDescr_NewGetSet(type, &address_getset);
     rc = address == NULL

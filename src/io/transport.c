@@ -635,7 +635,8 @@ schedule_begin(Transport *transport, RingRun begin)
         return -1;
     }
     if (loop_is_direct(transport->loop)) {
-        return loop_push(transport->loop, begin, Py_NewRef((PyObject *)transport), NULL);
+        return loop_push(transport->loop, begin, Py_NewRef((PyObject *)transport),
+                         NULL);
     }
     PyObject *callback =
         PyObject_GetAttr((PyObject *)transport, transport->state->str_start_reading);

@@ -310,7 +310,7 @@ make_type(PyObject *module, PyType_Spec *spec, PyObject *base)
 {
     PyObject *bases = NULL;
     if (base != NULL) {
-        bases = PyTuple_Pack(1, base);
+        bases = PyTuple_Check(base) ? Py_NewRef(base) : PyTuple_Pack(1, base);
         if (bases == NULL) {
             return NULL;
         }

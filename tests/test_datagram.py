@@ -1,0 +1,419 @@
+"""Datagram transports: UDP over IPv4 and IPv6, Unix sockets; on cloop and on stock."""
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import weakref
+
+import pytest
+
+
+class Recorder(asyncio.DatagramProtocol):
+    """Keeps what it hears; `heard` is set at each datagram or error."""
+
+    def __init__(self):
+        self.received = []
+        self.errors = []
+        self.calls = []
+        self.lost = None
+        self.heard = asyncio.Event()
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.calls.append("made")
+
+    def datagram_received(self, data, addr):
+        self.received.append((data, addr))
+        self.heard.set()
+
+    def error_received(self, exc):
+        self.errors.append(exc)
+        self.heard.set()
+
+    def connection_lost(self, exc):
+        self.calls.append("lost")
+        self.lost = exc
+
+    def pause_writing(self):
+        self.calls.append("pause")
+
+    def resume_writing(self):
+        self.calls.append("resume")
+
+    async def wait_for(self, count):
+        while len(self.received) + len(self.errors) < count:
+            self.heard.clear()
+            await asyncio.wait_for(self.heard.wait(), 5)
+
+
+@pytest.fixture
+def run(loop):
+    def run(coro):
+        return loop.run_until_complete(asyncio.wait_for(coro, 20))
+
+    return run
+
+
+async def endpoint(**kwargs):
+    loop = asyncio.get_running_loop()
+    return await loop.create_datagram_endpoint(Recorder, **kwargs)
+
+
+async def pair(host="127.0.0.1"):
+    """A server endpoint and a client connected to it."""
+    server, heard = await endpoint(local_addr=(host, 0))
+    name = server.get_extra_info("sockname")
+    client, echoed = await endpoint(remote_addr=name[:2])
+    return server, heard, client, echoed
+
+
+async def settle():
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_echo(run):
+    async def main():
+        server, heard, client, echoed = await pair()
+        client.sendto(b"hello")
+        await heard.wait_for(1)
+        data, addr = heard.received[0]
+        assert (data, addr) == (b"hello", client.get_extra_info("sockname"))
+        server.sendto(bytearray(b"back"), addr)
+        await echoed.wait_for(1)
+        assert echoed.received == [(b"back", server.get_extra_info("sockname"))]
+        assert client.get_extra_info("peername") == server.get_extra_info("sockname")
+        client.close()
+        server.close()
+        await settle()
+        assert heard.calls == echoed.calls == ["made", "lost"]
+        assert heard.lost is None
+
+    run(main())
+
+
+def test_many_arrive_in_order(run):
+    async def main():
+        server, heard, client, _ = await pair()
+        for i in range(100):
+            client.sendto(b"%d" % i)
+        await heard.wait_for(100)
+        assert [data for data, _ in heard.received] == [b"%d" % i for i in range(100)]
+        client.close()
+        server.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [1, 8192, 65507])
+def test_sizes(run, size):
+    async def main():
+        server, heard, client, _ = await pair()
+        data = os.urandom(size)
+        client.sendto(memoryview(data))
+        await heard.wait_for(1)
+        assert heard.received[0][0] == data
+        client.close()
+        server.close()
+
+    run(main())
+
+
+def test_an_empty_datagram_is_received(run):
+    async def main():
+        server, heard = await endpoint(local_addr=("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", server.get_extra_info("sockname"))
+            await heard.wait_for(1)
+            assert heard.received[0] == (b"", ("127.0.0.1", sock.getsockname()[1]))
+        server.close()
+
+    run(main())
+
+
+def test_an_empty_datagram_is_sent_where_the_version_sends_it(run):
+    async def main():
+        server, heard, client, _ = await pair()
+        client.sendto(b"")
+        client.sendto(b"end")
+        await heard.wait_for(1)
+        await settle()
+        got = [data for data, _ in heard.received]
+        if sys.version_info >= (3, 13):
+            await heard.wait_for(2)
+            got = [data for data, _ in heard.received]
+            assert got == [b"", b"end"]
+        else:
+            assert got[-1] == b"end"
+        client.close()
+        server.close()
+
+    run(main())
+
+
+def test_ipv6_addresses_have_four_parts(run):
+    async def main():
+        try:
+            server, heard, client, _ = await pair("::1")
+        except OSError as exc:
+            pytest.skip(f"no IPv6 here: {exc}")
+        client.sendto(b"x")
+        await heard.wait_for(1)
+        addr = heard.received[0][1]
+        assert len(addr) == 4 and addr == client.get_extra_info("sockname")
+        server.sendto(b"y", addr)
+        client.close()
+        server.close()
+
+    run(main())
+
+
+def test_unix_datagrams_with_and_without_names(run, tmp_path):
+    async def main():
+        path = str(tmp_path / "server")
+        server, heard = await endpoint(local_addr=path, family=socket.AF_UNIX)
+        named, _ = await endpoint(
+            local_addr=str(tmp_path / "client"), family=socket.AF_UNIX
+        )
+        named.sendto(b"named", path)
+        await heard.wait_for(1)
+        assert heard.received[0] == (b"named", str(tmp_path / "client"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"no name", path)
+            await heard.wait_for(2)
+            data, addr = heard.received[1]
+            assert data == b"no name" and not addr
+            sock.sendto(b"b" * 100_000, path)
+            await heard.wait_for(3)
+            assert len(heard.received[2][0]) == 100_000
+        named.close()
+        server.close()
+
+    run(main())
+
+
+def test_a_refused_datagram_is_heard_and_is_not_fatal(run):
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            gone = sock.getsockname()
+        client, heard = await endpoint(remote_addr=gone)
+        client.sendto(b"x")
+        await heard.wait_for(1)
+        assert isinstance(heard.errors[0], ConnectionRefusedError)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(gone)
+            sock.setblocking(True)
+            sock.settimeout(5)
+            client.sendto(b"again")
+            assert sock.recv(100) == b"again"
+        client.close()
+
+    run(main())
+
+
+def test_an_error_of_send_is_heard(run):
+    async def main():
+        server, heard, client, errors = await pair()
+        client.sendto(b"x" * 70_000)
+        assert [type(e) for e in errors.errors] == [OSError]
+        client.sendto(b"y")
+        await heard.wait_for(1)
+        client.close()
+        server.close()
+
+    run(main())
+
+
+def test_addresses_are_checked(run):
+    async def main():
+        server, heard, client, _ = await pair()
+        name = server.get_extra_info("sockname")
+        client.sendto(b"1", name)
+        with pytest.raises(ValueError, match="Invalid address: must be None or"):
+            client.sendto(b"2", ("127.0.0.1", 1))
+        await heard.wait_for(1)
+        client.close()
+        server.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("data", ["text", 1, None, [b"x"]])
+def test_only_bytes_are_sent(run, data):
+    async def main():
+        server, _ = await endpoint(local_addr=("127.0.0.1", 0))
+        with pytest.raises(TypeError) as caught:
+            server.sendto(data, ("127.0.0.1", 9))
+        assert str(caught.value) == (
+            "data argument must be a bytes-like object, not "
+            f"{type(data).__name__!r}"
+        )
+        server.close()
+
+    run(main())
+
+
+def test_host_names_are_resolved(run):
+    async def main():
+        server, heard = await endpoint(local_addr=("127.0.0.1", 0))
+        other, _ = await endpoint(local_addr=("127.0.0.1", 0))
+        other.sendto(b"x", ("localhost", server.get_extra_info("sockname")[1]))
+        await heard.wait_for(1)
+        other.close()
+        server.close()
+
+    run(main())
+
+
+def test_sendto_after_close_is_silent_on_a_connected_socket(run, caplog):
+    async def main():
+        server, _, client, heard = await pair()
+        client.close()
+        for _ in range(8):
+            client.sendto(b"x")
+        await settle()
+        assert heard.calls == ["made", "lost"] and not heard.errors
+        server.close()
+
+    run(main())
+    assert "socket.send() raised exception." in caplog.text
+
+
+def test_close_sends_what_is_queued(run, tmp_path):
+    async def main():
+        right = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        right.bind(str(tmp_path / "right"))
+        right.settimeout(5)
+        transport, heard = await endpoint(
+            remote_addr=str(tmp_path / "right"), family=socket.AF_UNIX
+        )
+        count = 0
+        while not transport.get_write_buffer_size():
+            transport.sendto(b"%4d" % count + b"x" * 10_000)
+            count += 1
+        assert count > 1
+        transport.close()
+        assert transport.is_closing()
+        got = []
+        while "lost" not in heard.calls:
+            got.append(right.recv(20_000)[:4])
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+        right.setblocking(False)
+        try:
+            while True:
+                got.append(right.recv(20_000)[:4])
+        except BlockingIOError:
+            pass
+        assert got == [b"%4d" % i for i in range(count)]
+        right.close()
+
+    run(main())
+
+
+def test_flow_control(run, tmp_path):
+    async def main():
+        right = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        right.bind(str(tmp_path / "right"))
+        right.setblocking(False)
+        transport, heard = await endpoint(
+            remote_addr=str(tmp_path / "right"), family=socket.AF_UNIX
+        )
+        transport.set_write_buffer_limits(high=20_000, low=0)
+        while "pause" not in heard.calls:
+            transport.sendto(b"x" * 10_000)
+        while "resume" not in heard.calls:
+            try:
+                right.recv(20_000)
+            except BlockingIOError:
+                pass
+            await asyncio.sleep(0.001)
+        assert heard.calls == ["made", "pause", "resume"]
+        transport.abort()
+        await settle()
+        assert heard.calls[-1] == "lost"
+        right.close()
+
+    run(main())
+
+
+def test_an_exception_in_datagram_received_is_reported(loop, run):
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+
+    async def main():
+        server, heard, client, _ = await pair()
+
+        def fail(data, addr):
+            if data == b"bad":
+                raise ZeroDivisionError
+            Recorder.datagram_received(heard, data, addr)
+
+        heard.datagram_received = fail
+        client.sendto(b"bad")
+        client.sendto(b"good")
+        await heard.wait_for(1)
+        assert heard.received[0][0] == b"good"
+        client.close()
+        server.close()
+
+    run(main())
+    assert [type(r["exception"]) for r in reports] == [ZeroDivisionError]
+    assert reports[0]["message"].startswith("Exception in callback ")
+    assert "_read_ready" in reports[0]["message"]
+
+
+def test_a_close_in_datagram_received_is_the_last_one(run):
+    async def main():
+        server, heard, client, _ = await pair()
+
+        def close(data, addr):
+            heard.received.append((data, addr))
+            server.abort()
+
+        heard.datagram_received = close
+        for _ in range(5):
+            client.sendto(b"x")
+        while heard.calls != ["made", "lost"]:
+            await asyncio.sleep(0.001)
+        assert len(heard.received) == 1
+        client.close()
+
+    run(main())
+
+
+def test_objects_die_without_gc(run):
+    async def main():
+        gc.disable()
+        try:
+            server, heard, client, echoed = await pair()
+            client.sendto(b"x")
+            await heard.wait_for(1)
+            refs = [weakref.ref(x) for x in (server, heard, client, echoed)]
+            client.close()
+            server.close()
+            await settle()
+            del server, heard, client, echoed
+            await settle()
+            return [ref() for ref in refs]
+        finally:
+            gc.enable()
+
+    assert run(main()) == [None] * 4
+
+
+def test_debug_mode(loop, run):
+    loop.set_debug(True)
+
+    async def main():
+        server, heard, client, _ = await pair()
+        client.sendto(b"x")
+        await heard.wait_for(1)
+        client.close()
+        server.close()
+        await settle()
+
+    run(main())
