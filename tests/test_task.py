@@ -903,14 +903,16 @@ def test_dead_tasks_leave_nothing_in_the_registry(loop, make):
         registry = getattr(asyncio.tasks, "_all_tasks", None)
     if registry is None:
         pytest.skip("3.14 has a linked list")
+    for _ in range(100):
+        loop.run_until_complete(make(nothing()))
     gc.collect()
     before = len(registry.data)
     for _ in range(100):
         loop.run_until_complete(make(nothing()))
     gc.collect()
-    assert len(registry.data) == before
+    assert len(registry.data) <= before
     tasks = [make(nothing()) for _ in range(3)]
-    assert len(registry.data) == before + 3
+    assert set(tasks) <= set(registry)
     loop.run_until_complete(asyncio.wait(tasks))
     for _ in registry:
         tasks.clear()  # dies while somebody iterates
@@ -919,8 +921,8 @@ def test_dead_tasks_leave_nothing_in_the_registry(loop, make):
     make(nothing())
     run_ready(loop)
     gc.collect()
-    len(registry), list(registry)
-    assert len(registry) == before
+    assert len(list(registry)) <= before
+    assert len(registry.data) <= before
 
 
 def test_entering_while_another_task_is_current(loop, make, reports):

@@ -146,8 +146,11 @@ static PyObject *
 FutureIter_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected at %s argument%s, got %zd",
-                     nargs < 1 ? "least 1" : "most 3", nargs < 1 ? "" : "s", nargs);
+        const char *format = CL_THROW_IS_FASTCALL
+                                 ? "throw expected at %s argument%s, got %zd"
+                                 : "function takes at %s argument%s (%zd given)";
+        PyErr_Format(PyExc_TypeError, format, nargs < 1 ? "least 1" : "most 3",
+                     nargs < 1 ? "" : "s", nargs);
         return NULL;
     }
 #if CL_WARN_THREE_ARG_THROW

@@ -46,6 +46,8 @@
 #define CL_UNCANCEL_CLEARS_MUST_CANCEL CL_PY313
 /* Methods of one argument are parsed as if they had keywords, which shows in errors. */
 #define CL_ONE_ARGUMENT_BY_KEYWORDS CL_PY312
+/* The awaiting iterator's throw() counts its arguments itself. */
+#define CL_THROW_IS_FASTCALL CL_PY311
 /* throw(type, value, traceback) warns. */
 #define CL_WARN_THREE_ARG_THROW CL_PY312
 /* TimerHandle(None, ...) is an AssertionError. */
