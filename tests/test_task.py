@@ -1323,7 +1323,7 @@ def test_a_loop_that_cancels_the_task_it_schedules(sturdy, impl):
 # -- memory ------------------------------------------------------------------------
 
 
-def test_a_long_chain_of_tasks_dies(loop, make):
+def test_a_long_chain_of_tasks_dies(sturdy, loop, make):
     async def hold(inner):
         await loop.create_future()
 
@@ -1338,7 +1338,7 @@ def test_a_long_chain_of_tasks_dies(loop, make):
     assert ref() is None
 
 
-def test_a_long_chain_of_finished_tasks_dies(loop, make):
+def test_a_long_chain_of_finished_tasks_dies(sturdy, loop, make):
     async def give(inner):
         return inner
 
