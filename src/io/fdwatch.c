@@ -14,6 +14,13 @@
  * whether the registration stands for the same file. All others are asked each time
  * (poller_rewatch), since numbers are reused.
  *
+ * EAGAIN is trusted only as far as it must be (a fault may have been injected, a
+ * duplicate of the socket read in another process): who would wait while a report has
+ * been used up that may still hold (`unsure`) has the kernel report anew, and so does who
+ * waits to write; and an operation that gets EAGAIN right after a report waits
+ * level-triggered from then on. A stream that is read until it is empty costs none of
+ * this.
+ *
  * A watch with no interest and no socket stays until the next poll (loop->before_poll),
  * so that add_reader after remove_reader finds it again.
  *
@@ -41,9 +48,10 @@ struct FdWatch {
     PyObject *socket;  /* weakref to the socket that is registered, or NULL */
     List readers;      /* of FdWaiter.node */
     List writers;
-    unsigned levels; /* waiters with `level` */
-    unsigned pins;   /* calls that still use the memory */
-    unsigned unwanted;
+    unsigned levels;   /* waiters with `level` */
+    unsigned pins;     /* calls that still use the memory */
+    unsigned unwanted; /* reports in a row that nobody waited for */
+    bool unsure;       /* it may be readable although that was reported already */
     bool dead;
 };
 
@@ -208,13 +216,17 @@ fdwatch_sweep(BeforePoll *before_poll)
     return 0;
 }
 
-/* Tells the kernel at once what is wanted, asking whether the registration still stands
- * for the file behind the number. 0 or -errno. */
+/* Tells the kernel at once what is wanted. It says whether the registration still stands
+ * for the file behind the number, and reports anew what is ready. 0 or -errno. */
 static int
 fdwatch_verify(FdWatch *watch)
 {
-    Poller *poller = &watch->loop->poller;
-    return poller_rewatch(poller, &watch->watcher, fdwatch_interest(watch));
+    unsigned wanted = fdwatch_interest(watch);
+    if (wanted & CL_EDGE) {
+        wanted |= watch->watcher.wanted;
+    }
+    watch->unsure = false;
+    return poller_rewatch(&watch->loop->poller, &watch->watcher, wanted);
 }
 
 /* Registers a new watch, with who waits already in place. 0 or -errno. */
@@ -227,14 +239,18 @@ fdwatch_register(FdWatch *watch, int fd)
 
 /* -- events -------------------------------------------------------------------------- */
 
-/* Lets the waiters of one direction try, in order, until one would block. 0 or -1. */
+/* Lets the waiters of one direction try, in order, until one would block. 0 or -1. The
+ * caller has pinned the watch. */
 static int
-fdwatch_serve(List *waiters)
+fdwatch_serve(FdWatch *watch, List *waiters)
 {
     while (!list_is_empty(waiters)) {
         FdWaiter *waiter = CL_CONTAINER_OF(waiters->next, FdWaiter, node);
         PyObject *object = Py_NewRef(waiter->object);
         int rc = waiter->on_ready(waiter);
+        if (rc > 0) {
+            watch->unsure |= waiter->left_over;
+        }
         Py_DECREF(object);
         if (rc <= 0) {
             return rc;
@@ -261,6 +277,7 @@ fdwatch_on_ready(Watcher *watcher, unsigned events)
     int rc = 0;
 
     if (CL_UNLIKELY(fdwatch_interest(watch) == 0)) {
+        watch->unsure = true;
         if (++watch->unwanted >= CL_FDWATCH_UNWANTED_MAX) {
             watch->unwanted = 0;
             poller_want(&watch->loop->poller, watcher, 0);
@@ -270,13 +287,13 @@ fdwatch_on_ready(Watcher *watcher, unsigned events)
     watch->unwanted = 0;
     watch->pins++;
     if (events & CL_READABLE || either) {
-        rc = fdwatch_serve(&watch->readers);
+        rc = fdwatch_serve(watch, &watch->readers);
         if (rc == 0 && watch->reader != NULL) {
             rc = loop_push_handle(watch->loop, watch->reader);
         }
     }
     if (rc == 0 && (events & CL_WRITABLE || either)) {
-        rc = fdwatch_serve(&watch->writers);
+        rc = fdwatch_serve(watch, &watch->writers);
         if (rc == 0 && watch->writer != NULL) {
             rc = loop_push_handle(watch->loop, watch->writer);
         }
@@ -432,7 +449,7 @@ static int
 fdwatch_wait_anew(FdWatch *watch, bool is_new, FdWaiter *waiter, int fd,
                   unsigned direction, PyObject *sock)
 {
-    int rc = fdwatch_adopt(watch, sock);
+    int rc = is_new || !fdwatch_is_of(watch, sock) ? fdwatch_adopt(watch, sock) : 0;
     if (rc < 0) {
         if (is_new) {
             fdwatch_release(watch, false);
@@ -454,17 +471,20 @@ int
 fdwatch_wait(Loop *loop, FdWaiter *waiter, int fd, unsigned direction, PyObject *sock)
 {
     FdWatch *watch = fdwatch_find(loop, fd);
-    if (CL_LIKELY(watch != NULL && fdwatch_is_of(watch, sock))) {
-        fdwatch_enlist(watch, waiter, direction);
+    bool same = watch != NULL && fdwatch_is_of(watch, sock);
+    if (same) {
         watch->unwanted = 0;
-        unsigned wanted = fdwatch_interest(watch);
-        if (wanted & CL_EDGE) {
-            wanted |= watch->watcher.wanted;
+        if (CL_LIKELY(direction == CL_READABLE && !watch->unsure)) {
+            fdwatch_enlist(watch, waiter, direction);
+            unsigned wanted = fdwatch_interest(watch);
+            if (wanted & CL_EDGE) {
+                wanted |= watch->watcher.wanted;
+            }
+            if (wanted != watch->watcher.wanted) {
+                poller_want(&loop->poller, &watch->watcher, wanted);
+            }
+            return 0;
         }
-        if (wanted != watch->watcher.wanted) {
-            poller_want(&loop->poller, &watch->watcher, wanted);
-        }
-        return 0;
     }
     if (fdwatch_check_transport(loop, fd, NULL) < 0 || loop_check_closed(loop) < 0) {
         return -1;
@@ -479,13 +499,15 @@ fdwatch_wait(Loop *loop, FdWaiter *waiter, int fd, unsigned direction, PyObject 
                    ? -1
                    : fdwatch_wait_anew(watch, true, waiter, fd, direction, sock);
     }
-    watch->pins++;
-    fdwatch_drop_lost(&watch->readers);
-    fdwatch_drop_lost(&watch->writers);
-    bool dead = watch->dead;
-    fdwatch_unpin(watch);
-    if (dead) {
-        return fdwatch_wait(loop, waiter, fd, direction, sock);
+    if (!same) {
+        watch->pins++;
+        fdwatch_drop_lost(&watch->readers);
+        fdwatch_drop_lost(&watch->writers);
+        bool dead = watch->dead;
+        fdwatch_unpin(watch);
+        if (dead) {
+            return fdwatch_wait(loop, waiter, fd, direction, sock);
+        }
     }
     return fdwatch_wait_anew(watch, false, waiter, fd, direction, sock);
 }

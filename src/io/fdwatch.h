@@ -15,6 +15,7 @@ typedef struct FdWaiter FdWaiter;
 struct FdWaiter {
     List node;
     FdWatch *watch; /* NULL while not waiting */
+    bool left_over; /* to be set before on_ready answers 1: there may be more to read */
     bool level; /* be called as long as the descriptor is ready; else once per arrival,
                  * which is cheaper: then on_ready answers 0 only after EAGAIN */
     PyObject *object; /* what it is embedded in: the watch holds a ref while waiting */
@@ -34,6 +35,7 @@ fdwatch_init_waiter(FdWaiter *waiter)
 {
     list_init(&waiter->node);
     waiter->watch = NULL;
+    waiter->left_over = true;
     waiter->level = false;
 }
 

@@ -123,6 +123,27 @@ receive_bytes(int fd, Py_ssize_t size, Addr *addr, PyObject **result)
     return 0;
 }
 
+/* Fills in op->is_stream. 0 or -1. */
+static int
+check_stream(SockOp *op)
+{
+    PySockHead head;
+    if (op->direct) {
+        if (pysock_read(op->state, op->sock, &head) < 0) {
+            return -1;
+        }
+        op->is_stream = head.type == SOCK_STREAM;
+    }
+    return 0;
+}
+
+/* A stream that gives less than asked for is empty now. */
+static inline void
+note_received(SockOp *op, Py_ssize_t received, Py_ssize_t asked)
+{
+    op->waiter.left_over = !op->is_stream || received >= asked;
+}
+
 static int
 recv_attempt(SockOp *op, PyObject **result)
 {
@@ -135,7 +156,14 @@ recv_attempt(SockOp *op, PyObject **result)
     }
     sockop_read_fd(op);
     int rc = receive_bytes(op->fd, op->size, NULL, result);
-    return rc < 0 ? sockop_fail(rc) : *result != NULL ? CL_SOCKOP_DONE : -1;
+    if (rc < 0) {
+        return sockop_fail(rc);
+    }
+    if (*result == NULL) {
+        return -1;
+    }
+    note_received(op, PyBytes_GET_SIZE(*result), op->size);
+    return CL_SOCKOP_DONE;
 }
 
 static int
@@ -144,14 +172,11 @@ recv_start(SockOp *op, PyObject **result)
     if (op->direct && !read_size(op->args[0], &op->size)) {
         sockop_go_generic(op);
     }
-    if (op->direct && op->size > CL_RECV_STREAM_MAX) {
-        PySockHead head;
-        if (pysock_read(op->state, op->sock, &head) < 0) {
-            return -1;
-        }
-        if (head.type == SOCK_STREAM) {
-            op->size = CL_RECV_STREAM_MAX;
-        }
+    if (check_stream(op) < 0) {
+        return -1;
+    }
+    if (op->is_stream && op->size > CL_RECV_STREAM_MAX) {
+        op->size = CL_RECV_STREAM_MAX;
     }
     return recv_attempt(op, result);
 }
@@ -173,12 +198,19 @@ recv_into_attempt(SockOp *op, PyObject **result)
     if (view.len > 0) {
         rc = sys_recv(op->fd, view.buf, (size_t)view.len, MSG_DONTWAIT);
     }
+    note_received(op, rc, view.len);
     PyBuffer_Release(&view);
     if (rc < 0) {
         return sockop_fail((int)rc);
     }
     *result = PyLong_FromSsize_t(rc);
     return *result != NULL ? CL_SOCKOP_DONE : -1;
+}
+
+static int
+recv_into_start(SockOp *op, PyObject **result)
+{
+    return check_stream(op) < 0 ? -1 : recv_into_attempt(op, result);
 }
 
 /* An operation that tells addresses is direct when the family's are known. 0 or -1. */
@@ -295,7 +327,7 @@ const SockOpKind sockop_recv = {
 const SockOpKind sockop_recv_into = {
     .name = "sock_recv_into",
     .direction = CL_READABLE,
-    .start = recv_into_attempt,
+    .start = recv_into_start,
     .attempt = recv_into_attempt,
 };
 const SockOpKind sockop_recvfrom = {

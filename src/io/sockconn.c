@@ -74,10 +74,11 @@ connect_direct(SockOp *op, const Addr *addr, PyObject **result)
     if (rc == -EINPROGRESS || rc == -EALREADY) {
         return CL_SOCKOP_BLOCKED;
     }
-    /* An AF_UNIX socket whose peer has a full backlog says EAGAIN, and nothing will ever
-     * happen to it that would count as an arrival. */
-    fdwatch_make_level(&op->waiter);
-    return sockop_fail(rc);
+    /* EAGAIN too: an AF_UNIX peer's backlog is full, and nothing will tell when it no
+     * longer is. Stock waits until the socket is writable, which it is at once, and takes
+     * that for success. */
+    err_set_errno(rc);
+    return -1;
 }
 
 /* Names are resolved by the loop's own getaddrinfo, through asyncio's coroutine, which

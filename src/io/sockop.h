@@ -56,6 +56,7 @@ struct SockOp {
     int fd;          /* the descriptor that the last attempt used */
     uint8_t phase;   /* SockOpPhase */
     bool direct;     /* by system calls of ours; else by the socket's own methods */
+    bool is_stream;  /* and the kernel's count tells whether it is empty */
     Py_ssize_t size; /* how much to receive at most */
     Py_ssize_t done; /* bytes sent so far */
     int file_fd;     /* sendfile's source ... */

@@ -113,6 +113,7 @@ sockop_on_ready(FdWaiter *waiter)
         sockop_release(op);
         return 1;
     }
+    Py_ssize_t done = op->done;
     op->phase = CL_SOCKOP_RUNNING;
     if (CL_UNLIKELY(sockop_is_lost(waiter))) {
         err_set_errno(-EBADF);
@@ -124,6 +125,9 @@ sockop_on_ready(FdWaiter *waiter)
     op->phase = CL_SOCKOP_WAITING;
     if (rc == CL_SOCKOP_BLOCKED) {
         if (waiter->watch != NULL) {
+            if (op->done == done) {
+                fdwatch_make_level(waiter); /* EAGAIN, where a report says ready */
+            }
             return 0;
         }
         /* Dropped meanwhile by what the attempt has run. */
@@ -729,6 +733,7 @@ sockop_new(Loop *loop, const SockOpKind *kind, PyObject *const *values, int coun
     fdwatch_init_waiter(&op->waiter);
     op->fd = -1;
     op->phase = CL_SOCKOP_CREATED;
+    op->is_stream = false;
     op->size = 0;
     op->done = 0;
     op->file_fd = -1;
