@@ -11,36 +11,6 @@ import real
 import servers
 
 
-def cannot_serve():
-    """Why cloop can't run these tests yet, or None. Asked once, by doing it: as soon as
-    create_server is there, nothing is skipped any more."""
-    import cloop
-
-    async def serve():
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-        server.close()
-
-    try:
-        cloop.run(serve())
-    except NotImplementedError as exc:
-        return str(exc)
-    return None
-
-
-@pytest.fixture(scope="session")
-def why_not_yet():
-    return cannot_serve()
-
-
-@pytest.fixture(autouse=True)
-def skip_until_cloop_serves(request):
-    if "impl" in request.fixturenames and request.getfixturevalue("impl").is_cloop:
-        why = request.getfixturevalue("why_not_yet")
-        if why:
-            pytest.skip(why)
-
-
 @pytest.fixture
 def run_loosely(impl):
     """Runs a coroutine function on a new loop of the implementation under test."""

@@ -16,8 +16,8 @@ from websockets.sync.client import connect  # noqa: E402
 @pytest.fixture
 def server(impl, program):
     port = real.free_port()
-    command = real.python_on(impl, "-m", "hypercorn", "starlette_app:app")
-    server = program([*command, "--bind", f"127.0.0.1:{port}"])
+    command = real.python_on(impl, "-m", "hypercorn", "--workers", "0")
+    server = program([*command, "starlette_app:app", "--bind", f"127.0.0.1:{port}"])
     server.wait_for_port(port)
     server.port = port
     return server

@@ -9,8 +9,8 @@
 
 Takes each project's source distribution and what its tests need from PyPI, into an
 environment of its own, and runs every test file in a process of its own on each loop.
-Listed is what passes on stock and does not on cloop: each must be explained by a line of
-upstream_differences.txt, and a line there that explains nothing any more is an error too.
+Listed is what passes on stock and does not on cloop: each must be explained by a line
+of upstream_differences.txt, and a line that explains nothing any more is an error.
 What differs is run once more, alone, and is a difference only if it fails again.
 
 Exit status 0: no unexplained difference, no stale line. Needs pip and the network; the
@@ -442,10 +442,8 @@ def main():
             folder = tempfile.TemporaryDirectory(prefix="upstream-")
             options.work = Path(stack.enter_context(folder))
         options.work = options.work.resolve()
-        print(
-            "| suite | tests | pass on stock | pass on cloop | explained | not explained"
-        )
-        print("| made a cloop.Loop | made only stock loops |")
+        print("| suite | tests | pass on stock | pass on cloop | explained ", end="")
+        print("| not explained | made a cloop.Loop | made only stock loops |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
         bad = 0
         for suite in chosen:

@@ -1,8 +1,8 @@
 """A pytest plugin for upstream.py: puts the loop under test in asyncio's place and
 writes down what each test did, in a file that survives a crash.
 
-UPSTREAM_LOOP is stock or cloop, UPSTREAM_RECORD the file: a JSON line when a test starts
-and one when it has ended. Tests that the file already has are not run again.
+UPSTREAM_LOOP is stock or cloop, UPSTREAM_RECORD the file: a JSON line when a test
+starts and one when it has ended. Tests that the file already has are not run again.
 """
 
 import asyncio
