@@ -243,10 +243,17 @@ def test_crawl_of_the_document(run, capsys):
     assert capsys.readouterr().out.count("Send request .. http://127.0.0.1:") == 30
 
 
-def test_server_under_load(impl, program, expected_loop):
+FACTORIES = {"cloop": "cloop:new_event_loop", "stock": "asyncio:SelectorEventLoop"}
+
+
+@pytest.mark.parametrize("switch", ["runner", "argument"])
+def test_server_under_load(impl, program, expected_loop, switch):
     port = real.free_port()
     script = real.APPS / "aiohttp_app.py"
-    server = program(real.python_on(impl, script, port))
+    command = real.python_on(impl, script, port)
+    if switch == "argument":
+        command = [real.sys.executable, script, port, FACTORIES[impl.name]]
+    server = program(command)
     server.wait_for_port(port)
     assert real.http_json(port, "/loop") == {"loop": expected_loop}
     assert real.http_load(f"http://127.0.0.1:{port}/") > 100
