@@ -275,6 +275,10 @@ loop_schedule_at(Loop *loop, PyObject *when, PyObject *callback, PyObject *const
         return loop_add_timer(loop, PyFloat_AS_DOUBLE(when), NULL, callback, args,
                               nargs, context);
     }
+    if (CL_TIMER_ASSERTS_WHEN && when == Py_None && !loop->closed) {
+        PyErr_SetNone(PyExc_AssertionError);
+        return NULL;
+    }
     double seconds = PyFloat_AsDouble(when);
     if (seconds == -1.0 && PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
