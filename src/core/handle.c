@@ -13,6 +13,7 @@
 #include "../py/args.h"
 #include "../py/err.h"
 #include "future.h"
+#include "task.h"
 
 /* -- making ------------------------------------------------------------------------- */
 
@@ -197,7 +198,9 @@ int
 handle_report(PyObject *self)
 {
     Handle *handle = HANDLE(self);
-    if (err_is_exit()) {
+    if (err_is_exit()
+        || (PyErr_ExceptionMatches(PyExc_MemoryError) && handle->callback != NULL
+            && task_is_entry(handle->callback))) {
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();

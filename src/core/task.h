@@ -35,6 +35,12 @@ int task_run_wakeup(void *loop, void *task, void *future);
  * and that foreign futures and loops are given. Equal for equal tasks. */
 PyObject *task_wakeup_callable(PyObject *task);
 
+/* True for the Python-visible callables of a task's step and wakeup. A MemoryError that
+ * leaves one is no coroutine's (that is its task's): somebody's wakeup is lost by it, and
+ * a program that got a report only, as on stock, would wait for ever. It leaves the
+ * loop. */
+bool task_is_entry(PyObject *callable);
+
 extern PyType_Spec task_spec;
 
 /* Once both types are made, before they are seen. 0 or -1. */

@@ -105,6 +105,15 @@ task_of_wakeup(PyObject *callable)
                : NULL;
 }
 
+bool
+task_is_entry(PyObject *callable)
+{
+    return PyCFunction_CheckExact(callable)
+           && (PyCFunction_GET_FUNCTION(callable) == Task_wakeup
+               || PyCFunction_GET_FUNCTION(callable)
+                      == (PyCFunction)(void (*)(void))Task_step);
+}
+
 /* -- scheduling ---------------------------------------------------------------------- */
 
 int
@@ -508,11 +517,11 @@ task_step(PyObject *self, PyObject *exception)
 /* -- entries of the ready ring -------------------------------------------------------- */
 
 /* Reports the raised exception as a Handle's would be: one is made for that. 0, or -1
- * when it must leave the loop. */
+ * when it must leave the loop, as a MemoryError must (see task_is_entry). */
 static int
 task_report(PyObject *self, PyMethodDef *def, PyObject *arg)
 {
-    if (err_is_exit()) {
+    if (err_is_exit() || PyErr_ExceptionMatches(PyExc_MemoryError)) {
         return -1;
     }
     PyObject *raised = PyErr_GetRaisedException();
