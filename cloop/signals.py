@@ -124,7 +124,11 @@ class SignalMixin:
             self._former_wakeup_fd = former
         if self._signal_pipe is None:
             self._signal_pipe = pipe
-            self.add_reader(pipe[0], self._read_signals)
+            try:
+                self.add_reader(pipe[0], self._read_signals)
+            except BaseException:
+                self._give_back_wakeup_fd()
+                raise
 
     def _give_back_wakeup_fd(self):
         read_fd, write_fd = self._signal_pipe

@@ -1,0 +1,415 @@
+"""Fails the n-th allocation of one operation, for n = 0, 1, 2 ... until none is left.
+
+    [VERBOSE=1] python nomemory.py stock|cloop OPERATION [FIRST [LAST]]
+
+Each n has a process of its own (a fork of this one, which has everything imported and
+warmed up), with a time limit. What may come of it is success or MemoryError, and a loop
+that closes afterwards; a crash, a hang or another exception is printed, and the exit
+status is 1.
+"""
+
+import _testcapi
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import warnings
+
+LIMIT_SECONDS = 3
+ENOUGH_SUCCESSES = 25
+MOST = 1500
+
+# -- the operations: each takes a loop, and must be over soon ------------------------
+
+
+def callback(*args):
+    pass
+
+
+async def nothing():
+    pass
+
+
+async def switch():
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return 5
+
+
+def stop_soon(loop):
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def call_soon(loop):
+    for _ in range(3):
+        loop.call_soon(callback, 1, 2, 3, 4)
+    stop_soon(loop)
+
+
+def call_soon_many(loop):
+    for _ in range(80):
+        loop.call_soon(callback)
+    stop_soon(loop)
+
+
+def call_later(loop):
+    for _ in range(3):
+        loop.call_later(0, callback, 1)
+    loop.call_later(100, callback).cancel()
+    loop.call_soon(callback)
+    stop_soon(loop)
+    stop_soon(loop)
+
+
+def timers_many(loop):
+    timers = [loop.call_later(100, callback) for _ in range(70)]
+    for timer in timers:
+        timer.cancel()
+    stop_soon(loop)
+
+
+def call_soon_threadsafe(loop):
+    for _ in range(3):
+        loop.call_soon_threadsafe(callback, 1)
+    stop_soon(loop)
+
+
+def raising_callback(loop):
+    loop.call_soon(raise_value_error)
+    stop_soon(loop)
+
+
+def raise_value_error():
+    raise ValueError
+
+
+def future(loop):
+    for _ in range(2):
+        one = loop.create_future()
+        one.add_done_callback(callback)
+        one.add_done_callback(callback)
+        one.add_done_callback(callback)
+        one.remove_done_callback(callback)
+        one.add_done_callback(callback)
+        one.set_result(1)
+        one.result()
+        two = loop.create_future()
+        two.add_done_callback(callback)
+        two.cancel()
+        three = loop.create_future()
+        three.set_exception(ERROR)
+        three.exception()
+    stop_soon(loop)
+
+
+ERROR = ValueError("prepared")
+
+
+def future_repr(loop):
+    one = loop.create_future()
+    one.add_done_callback(callback)
+    repr(one)
+    repr(loop.call_soon(callback, 1))
+    repr(loop.call_later(5, callback, 1))
+    one.cancel()
+    repr(one)
+
+
+def task(loop):
+    loop.run_until_complete(nothing())
+
+
+def task_switches(loop):
+    loop.run_until_complete(switch())
+
+
+def task_attributes(loop):
+    one = loop.create_task(switch())
+    stop_soon(loop)
+    repr(one)
+    one.get_name()
+    one.get_stack()
+    repr(one._callbacks)
+    asyncio.all_tasks(loop)
+    loop.run_until_complete(one)
+
+
+def task_cancel(loop):
+    one = loop.create_task(asyncio.sleep(100))
+    loop.call_soon(one.cancel)
+    try:
+        loop.run_until_complete(one)
+    except asyncio.CancelledError:
+        pass
+
+
+def task_await(loop):
+    async def main():
+        return await loop.create_task(switch())
+
+    loop.run_until_complete(main())
+
+
+def task_future(loop):
+    async def main():
+        one = loop.create_future()
+        loop.call_soon(one.set_result, 1)
+        await one
+
+    loop.run_until_complete(main())
+
+
+def tree(loop):
+    """Tasks that await tasks. (Not asyncio.gather: it is Python code, which loses a
+    wakeup when its list cannot grow.)"""
+
+    async def main():
+        children = [loop.create_task(switch()) for _ in range(3)]
+        return [await child for child in children]
+
+    loop.run_until_complete(main())
+
+
+def sleep(loop):
+    loop.run_until_complete(asyncio.sleep(0.001))
+
+
+def debug_mode(loop):
+    """(No coroutine is made in the run: tracking origins CPython 3.12 crashes.)"""
+    loop.set_debug(True)
+    loop.call_soon(callback)
+    loop.call_later(0, callback)
+    loop.call_soon(raise_value_error)
+    one = loop.create_future()
+    loop.call_soon(one.set_result, 1)
+    loop.run_until_complete(wait_for(one))
+    loop.set_debug(False)
+
+
+async def wait_for(awaitable):
+    return await awaitable
+
+
+def add_reader(loop):
+    a, b = socket.socketpair()
+    try:
+        loop.add_reader(a, callback)
+        loop.add_writer(a, callback)
+        b.send(b"x")
+        stop_soon(loop)
+        loop.remove_writer(a)
+    finally:
+        loop.remove_reader(a)
+        loop.remove_writer(a)
+        a.close()
+        b.close()
+
+
+def sock_recv(loop):
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    b.setblocking(False)
+    try:
+
+        async def main():
+            loop.call_soon(b.send, b"x")
+            await loop.sock_recv(a, 10)
+            await loop.sock_sendall(a, b"data")
+            await loop.sock_recv_into(b, BUFFER)
+
+        loop.run_until_complete(main())
+    finally:
+        a.close()
+        b.close()
+
+
+BUFFER = bytearray(10)
+
+
+def async_generator(loop):
+    async def generate():
+        yield 1
+        await asyncio.sleep(0)
+        yield 2
+
+    async def main():
+        async for _ in generate():
+            pass
+
+    loop.run_until_complete(main())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def new_loop(loop):
+    other = NEW()
+    try:
+        other.run_until_complete(nothing())
+    finally:
+        other.close()
+
+
+def views(loop):
+    loop.call_soon(callback)
+    loop.create_task(nothing())
+    loop.call_later(1, callback)
+    len(loop._ready), len(loop._scheduled)
+    stop_soon(loop)
+
+
+OPERATIONS = {
+    function.__name__: function
+    for function in (
+        call_soon,
+        call_soon_many,
+        call_later,
+        timers_many,
+        call_soon_threadsafe,
+        raising_callback,
+        future,
+        future_repr,
+        task,
+        task_switches,
+        task_attributes,
+        task_cancel,
+        task_await,
+        task_future,
+        tree,
+        sleep,
+        debug_mode,
+        add_reader,
+        sock_recv,
+        async_generator,
+        new_loop,
+        views,
+    )
+}
+
+# -- one attempt ---------------------------------------------------------------------
+
+SUCCESS, NO_MEMORY, OTHER, UNUSABLE = 0, 10, 11, 12
+
+
+def attempt(operation, n):
+    """In the child: its exit status."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(LIMIT_SECONDS)
+    # what is reported, printed or unraisable is fine; only where the error goes matters
+    sys.unraisablehook = callback
+    reported = []
+    loop = NEW()
+    loop.set_exception_handler(callback)
+    if os.environ.get("VERBOSE"):
+        sys.unraisablehook = lambda *args: reported.append(args)
+        loop.set_exception_handler(lambda *args: reported.append(args))
+        signal.signal(signal.SIGALRM, lambda *args: show(reported))
+    else:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    status = SUCCESS
+    _testcapi.set_nomemory(n, n + 1)
+    try:
+        operation(loop)
+    except MemoryError:
+        _testcapi.remove_mem_hooks()
+        status = NO_MEMORY
+    except SystemError as exc:
+        # CPython's own: coroutine.throw() without memory for its frame's work
+        _testcapi.remove_mem_hooks()
+        status = NO_MEMORY if "'throw' of" in str(exc) else OTHER
+    except BaseException as exc:
+        _testcapi.remove_mem_hooks()
+        os.write(1, ("n=%d: %r\n" % (n, exc)).encode())
+        status = OTHER
+    else:
+        _testcapi.remove_mem_hooks()
+    try:
+        # an interrupted operation may have left a loop in debug mode, or a stop
+        loop.set_debug(False)
+        for _ in range(3):
+            stop_soon(loop)
+        loop.run_until_complete(nothing())
+        for one in asyncio.all_tasks(loop):
+            one._log_destroy_pending = False
+        loop.close()
+        del loop
+        gc.collect()
+    except BaseException as exc:
+        os.write(1, ("n=%d: afterwards %r\n" % (n, exc)).encode())
+        status = UNUSABLE
+    return status
+
+
+def show(reported):
+    """With VERBOSE set: what a hung attempt had reported."""
+    import traceback
+
+    for args in reported:
+        print(args)
+        context = args[1] if len(args) > 1 else {"exception": args[0].exc_value}
+        error = context.get("exception")
+        traceback.print_exception(type(error), error, error.__traceback__)
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(operation, n):
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(attempt(operation, n))
+    status = os.waitpid(pid, 0)[1]
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        what = "hung" if number == signal.SIGALRM else "died of signal %d" % number
+        print("n=%d: %s" % (n, what))
+        return None
+    code = os.WEXITSTATUS(status)
+    return code if code in (SUCCESS, NO_MEMORY) else None
+
+
+def sweep(name, first=0, last=MOST):
+    operation = OPERATIONS[name]
+    for _ in range(3):
+        loop = NEW()
+        loop.set_exception_handler(callback)
+        operation(loop)
+        loop.close()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    faults = failures = successes = 0
+    for n in range(first, last):
+        code = run(operation, n)
+        if code is None:
+            failures += 1
+            if failures > 20:
+                break
+        if code == NO_MEMORY:
+            faults += 1
+        successes = successes + 1 if code == SUCCESS else 0
+        if successes >= ENOUGH_SUCCESSES:
+            break
+    print("%s: %d allocations failed, %d faults" % (name, faults, failures))
+    return failures
+
+
+def main():
+    global NEW
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    if sys.argv[1] == "cloop":
+        import cloop
+
+        NEW = cloop.new_event_loop
+    else:
+        NEW = asyncio.SelectorEventLoop
+    names = list(OPERATIONS) if sys.argv[2] == "all" else [sys.argv[2]]
+    bounds = list(map(int, sys.argv[3:]))
+    return 1 if sum([sweep(name, *bounds) for name in names]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
