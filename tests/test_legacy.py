@@ -96,7 +96,7 @@ def uses(count=1):
         asyncio.JoinableQueue()
 
 
-def test_each_place_warns_once():
+def test_each_place_warns_once(loop):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         legacy.enable()
@@ -114,7 +114,7 @@ def test_each_place_warns_once():
         assert "use asyncio.Queue" in str(warning.message)
 
 
-def test_a_filter_may_make_errors_of_them():
+def test_a_filter_may_make_errors_of_them(loop):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         legacy.enable()
