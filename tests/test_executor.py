@@ -144,7 +144,7 @@ def test_job_that_ends_after_close(impl):
         """,
     )
     assert done.stdout == "done\n"
-    if PY >= (3, 9):
+    if impl.is_cloop or PY >= (3, 10):  # stock logs "Event loop is closed" before
         assert done.stderr == ""
 
 
