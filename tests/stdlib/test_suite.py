@@ -1,9 +1,7 @@
 """CPython's own asyncio tests on cloop, module by module, against stock.
 
 The tool is ../shared/conformance (beside this repository). A test that stock passes and
-cloop does not is a failure, unless pending.txt names it: those need transports,
-servers, processes or TLS, which cloop does not have yet. A name there that passes is a
-failure too, so that the list cannot grow old.
+cloop does not is a failure.
 """
 
 import json
@@ -15,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 TOOL = ROOT.parent / "shared" / "conformance" / "stdlib_suite.py"
 
 MODULES = {
     "test_base_events": (3, 8),
+    "test_buffered_proto": (3, 8),
     "test_context": (3, 8),
     "test_eager_task_factory": (3, 12),
+    "test_events": (3, 8),
     "test_futures": (3, 8),
     "test_futures2": (3, 8),
     "test_locks": (3, 8),
@@ -30,20 +29,21 @@ MODULES = {
     "test_protocols": (3, 8),
     "test_queues": (3, 8),
     "test_runners": (3, 8),
+    "test_sendfile": (3, 8),
+    "test_server": (3, 8),
     "test_sock_lowlevel": (3, 8),
+    "test_ssl": (3, 11),
+    "test_sslproto": (3, 8),
+    "test_streams": (3, 8),
+    "test_subprocess": (3, 8),
     "test_taskgroups": (3, 11),
     "test_tasks": (3, 8),
     "test_threads": (3, 9),
     "test_timeouts": (3, 11),
     "test_transports": (3, 8),
+    "test_unix_events": (3, 8),
     "test_waitfor": (3, 8),
 }
-
-
-def read_pending():
-    lines = (HERE / "pending.txt").read_text().splitlines()
-    names = [line.split("#")[0].strip() for line in lines]
-    return {name for name in names if name}
 
 
 def require_suite():
@@ -88,6 +88,7 @@ def run_module(module, folder):
     return json.loads(record.read_text()), done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_module(module, tmp_path):
@@ -98,24 +99,8 @@ def test_module(module, tmp_path):
     compared = data["compare"]
     assert compared["common"] > 0, output
 
-    pending = {name for name in read_pending() if name.startswith(module + ".")}
     divergences = set(compared["divergences"])
-    flaky = set(compared.get("flaky", ())) - pending
+    flaky = set(compared.get("flaky", ()))
     for name in sorted(flaky):
         warnings.warn(f"{name} failed once and passed alone", stacklevel=1)
-    unexpected = sorted(divergences - pending - flaky)
-    assert not unexpected, output
-
-    stale = sorted(
-        name
-        for name in pending - divergences
-        if data["modules"][module]["tests"].get(name, {}).get("outcome") == "pass"
-    )
-    assert not stale, f"these pass now, take them out of pending.txt: {stale}"
-
-
-def test_pending_names_are_of_our_modules():
-    for name in read_pending():
-        module, _, rest = name.partition(".")
-        assert module in MODULES, name
-        assert rest.count(".") == 1, name
+    assert not sorted(divergences - flaky), output
