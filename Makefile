@@ -11,7 +11,7 @@ C_FILES = $(shell find src tests/c -name '*.[ch]')
 INCLUDE = $(shell $(PY) -c "import sysconfig; print(sysconfig.get_path('include'))")
 SANITIZER = $(shell $(CC) -print-file-name=libasan.so)
 
-.PHONY: venv build debug sanitize test test-c lint format bench conformance clean
+.PHONY: venv build debug sanitize test test-c lint format bench clients upstream conformance clean
 
 venv:
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +50,12 @@ format:
 
 bench: build
 	$(PY) -m benchmarks
+
+clients: build
+	$(PY) -m pytest tests/clients
+
+upstream: build
+	$(PY) tests/clients/upstream.py
 
 conformance: build
 	$(PY) -m pytest tests/stdlib

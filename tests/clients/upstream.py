@@ -91,6 +91,11 @@ SUITES = [
         needs=["blockbuster", "hypothesis", "psutil", "pytest-mock", "trustme"]
         + ["truststore"],
         options=["-k", "not trio"],
+        without={
+            "tests/test_lazyimport.py": "no loop; builds a wheel",
+            "tests/test_itertools.py": "no loop",
+            "tests/test_functools.py": "no loop",
+        },
     ),
     Suite(
         "aiohttp",
