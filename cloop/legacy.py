@@ -24,7 +24,7 @@ __all__ = ("disable", "enable", "is_enabled")
 _PY = sys.version_info[:2]
 _ABSENT = object()
 
-_undo: list = []  # (owner, name, what was there or _ABSENT), in the order of the changes
+_undo: list = []  # (owner, name, what was there or _ABSENT), in order of changes
 _warned: set = set()  # (message, file, line)
 
 

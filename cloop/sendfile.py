@@ -1,4 +1,4 @@
-"""sock_sendfile and sendfile: checks, the choice of the way, and the one that always works.
+"""sock_sendfile and sendfile: checks, the choice of the way, and the slow way.
 
 The kernel's sendfile is a state machine in C (Loop._sock_sendfile_native). Where it
 cannot be used it raises SendfileNotAvailableError, and the file is read block by block

@@ -145,7 +145,7 @@ def clean_asyncio():
     left = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(*hooks)
     if sys.version_info < (3, 14):
-        # A policy that was told of a loop, or of None, makes no loop by itself any more.
+        # A policy that was told of a loop, or of None, makes none by itself any more.
         asyncio.set_event_loop_policy(None)
     assert running is None, f"the test left {running!r} as the running loop"
     assert left == hooks, f"the test left asyncgen hooks behind: {left}"

@@ -248,8 +248,7 @@ def test_only_bytes_are_sent(run, data):
         with pytest.raises(TypeError) as caught:
             server.sendto(data, ("127.0.0.1", 9))
         assert str(caught.value) == (
-            "data argument must be a bytes-like object, not "
-            f"{type(data).__name__!r}"
+            f"data argument must be a bytes-like object, not {type(data).__name__!r}"
         )
         server.close()
 
