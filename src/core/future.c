@@ -488,10 +488,11 @@ fill_report(PyObject *report, Future *future, PyObject *key, PyObject *self,
 }
 
 void
-future_report_unfinished(PyObject *self, PyObject *key, PyObject *message,
-                         PyObject *exception)
+future_report_unfinished(PyObject *self, PyObject *key, const char *format,
+                         const char *name, PyObject *exception)
 {
     PyObject *raised = PyErr_GetRaisedException();
+    PyObject *message = PyUnicode_FromFormat(format, name);
     Future *future = FUTURE(self);
     PyObject *handler = NULL;
     PyObject *report = message != NULL ? PyDict_New() : NULL;
@@ -531,9 +532,8 @@ future_finalize(PyObject *self)
     const char *dot = strrchr(name, '.');
     PyObject *exception = Py_XNewRef(future->exception);
     future_report_unfinished(self, future->state->str_future,
-                             PyUnicode_FromFormat("%s exception was never retrieved",
-                                                  dot != NULL ? dot + 1 : name),
-                             exception);
+                             "%s exception was never retrieved",
+                             dot != NULL ? dot + 1 : name, exception);
     Py_XDECREF(exception);
 }
 

@@ -52,11 +52,11 @@ PyObject *future_make_cancelled_error(Future *future);
 /* The same, raised. */
 void future_raise_cancelled(Future *future);
 
-/* Calls loop.call_exception_handler with {"message": message, key: self, ...} as a
- * finalizer must: whatever is raised stays raised, a failure is written out. Steals
- * message, which may be NULL (out of memory). exception may be NULL. */
-void future_report_unfinished(PyObject *self, PyObject *key, PyObject *message,
-                              PyObject *exception);
+/* Calls loop.call_exception_handler with {"message": text about name, key: self, ...}
+ * as a finalizer must: whatever is raised stays raised, a failure is written out.
+ * format has one %s, for name. exception may be NULL. */
+void future_report_unfinished(PyObject *self, PyObject *key, const char *format,
+                              const char *name, PyObject *exception);
 
 int future_traverse(PyObject *self, visitproc visit, void *arg);
 /* All but the loop, which a dealloc needs to the end. */

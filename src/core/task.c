@@ -568,9 +568,8 @@ Task_finalize(PyObject *self)
     Task *task = TASK(self);
     if (task->future.phase == CL_FUTURE_PENDING && task->log_destroy_pending
         && future_is_alive(&task->future) && task->future.state->str_task != NULL) {
-        future_report_unfinished(
-            self, task->future.state->str_task,
-            PyUnicode_FromString("Task was destroyed but it is pending!"), NULL);
+        future_report_unfinished(self, task->future.state->str_task,
+                                 "%s was destroyed but it is pending!", "Task", NULL);
     }
     future_finalize(self);
 }
