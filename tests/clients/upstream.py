@@ -170,7 +170,7 @@ class Environment:
         requirement = f"{self.suite.name}=={self.suite.version}"
         env = dict(os.environ, AIOHTTP_NO_EXTENSIONS="1")
         subprocess.run(
-            [*pip, "download", "--no-binary", ":all:", "--no-deps"]
+            [*pip, "download", "--no-binary", self.suite.name, "--no-deps"]
             + ["-d", self.folder, requirement],
             check=True,
             env=env,
