@@ -53,6 +53,7 @@ class Suite:
         self.without = options.pop("without", ())  # files left out, with a reason each
         self.from_source = options.pop("from_source", False)
         self.service = options.pop("service", None)
+        self.quiet_logger = options.pop("quiet_logger", "")  # its own runner's doing
         assert not options
 
     @property
@@ -134,6 +135,7 @@ SUITES = [
         ["tornado/test/*_test.py"],
         options=["-o", "python_files=*_test.py"],
         from_source=True,
+        quiet_logger="tornado.access",
         without={
             "tornado/test/curl_httpclient_test.py": "wants pycurl",
             "tornado/test/twisted_test.py": "wants twisted",
@@ -233,6 +235,7 @@ class Run:
             extra_env,
             UPSTREAM_LOOP=loop,
             UPSTREAM_RECORD=str(record),
+            UPSTREAM_QUIET_LOGGER=environment.suite.quiet_logger,
             PYTHONPATH=os.pathsep.join([str(HERE), cloop_path.result]),
             PYTHONDONTWRITEBYTECODE="1",
         )

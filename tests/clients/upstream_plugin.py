@@ -8,6 +8,7 @@ starts and one when it has ended. Tests that the file already has are not run ag
 import asyncio
 import collections
 import json
+import logging
 import os
 from asyncio import base_events, unix_events
 
@@ -48,6 +49,8 @@ def install_cloop():
 
 if os.environ["UPSTREAM_LOOP"] == "cloop":
     install_cloop()
+if os.environ["UPSTREAM_QUIET_LOGGER"]:
+    logging.getLogger(os.environ["UPSTREAM_QUIET_LOGGER"]).setLevel(logging.CRITICAL)
 count_loops(base_events.BaseEventLoop, "stock")
 
 
