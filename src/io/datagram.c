@@ -201,21 +201,18 @@ receive_batch(Datagram *datagram)
     if (count < 0) {
         return count;
     }
-    int failed = 0;
     for (int i = 0; i < count && transport->conn_lost == 0; i++) {
         from[i].length = messages[i].msg_hdr.msg_namelen;
         if (deliver(datagram, pieces[i].iov_base, messages[i].msg_len, &from[i]) < 0) {
-            failed = 1;
             /* The rest of the batch has arrived all the same. */
             if (i + 1 == count || err_is_exit()
                 || transport_report_callback(transport, transport->loop, "_read_ready")
                        < 0) {
                 return 1;
             }
-            failed = 0;
         }
     }
-    return failed;
+    return 0;
 }
 
 /* 0, or -1 with what the protocol raised. */
