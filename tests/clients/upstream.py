@@ -38,6 +38,7 @@ LOOPS = ("stock", "cloop")
 DIFFERENCES = HERE / "upstream_differences.txt"
 TEST_SECONDS = 60
 FILE_SECONDS = 600
+SHOWN = 40
 
 
 class Suite:
@@ -417,12 +418,14 @@ def report(suite, results, explanations, verbose):
         f"| {on_cloop} | {on_stock} |",
         flush=True,
     )
-    for test in unexplained:
+    for test in unexplained[:SHOWN]:
         record = cloop.get(test, {"outcome": "not run", "why": ""})
         why = (record.get("why") or "").strip().splitlines()
         print(f"  {record['outcome']}: {test}")
         for line in why[-25:] if verbose else why[-1:]:
             print(f"      {line}")
+    if len(unexplained) > SHOWN:
+        print(f"  and {len(unexplained) - SHOWN} more")
     return len(unexplained)
 
 
