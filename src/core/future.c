@@ -113,6 +113,9 @@ future_schedule(PyObject *self, PyObject *callback, PyObject *context)
             return loop_push(native, task_run_wakeup, Py_NewRef(task), Py_NewRef(self));
         }
     }
+    if (future_check_alive(future) < 0) {
+        return -1; /* cleared, or being made anew */
+    }
     PyObject *loop = Py_NewRef(future->loop);
     int rc = loop_call_soon(future->state, loop, callback, self, context);
     Py_DECREF(loop);
@@ -582,19 +585,31 @@ future_traverse(PyObject *self, visitproc visit, void *arg)
     return compat_visit_dict(self, visit, arg);
 }
 
+/* All at once, before anything runs that a release sets off: a future that is done but
+ * has no result must not be seen. */
 void
 future_clear_fields(PyObject *self)
 {
     Future *future = FUTURE(self);
-    Py_CLEAR(future->waiter);
-    Py_CLEAR(future->waiter_context);
-    Py_CLEAR(future->callbacks);
-    Py_CLEAR(future->result);
-    Py_CLEAR(future->exception);
-    Py_CLEAR(future->exception_tb);
-    Py_CLEAR(future->cancel_message);
-    Py_CLEAR(future->cancelled_exc);
-    Py_CLEAR(future->source_traceback);
+    PyObject *taken[] = {
+        future->waiter,         future->waiter_context, future->callbacks,
+        future->result,         future->exception,      future->exception_tb,
+        future->cancel_message, future->cancelled_exc,  future->source_traceback,
+    };
+    future->phase = CL_FUTURE_PENDING;
+    future->log_traceback = false;
+    future->waiter = NULL;
+    future->waiter_context = NULL;
+    future->callbacks = NULL;
+    future->result = NULL;
+    future->exception = NULL;
+    future->exception_tb = NULL;
+    future->cancel_message = NULL;
+    future->cancelled_exc = NULL;
+    future->source_traceback = NULL;
+    for (size_t i = 0; i < CL_COUNT_OF(taken); i++) {
+        Py_XDECREF(taken[i]);
+    }
 }
 
 void

@@ -55,7 +55,7 @@ task_enter(State *state, PyObject *loop, PyObject *self)
         return call_registry_void(state->enter_task, loop, self);
     }
     Loop *native = TASK(self)->future.native;
-    if (native != NULL && native->stale_task != NULL) {
+    if (native != NULL && (PyObject *)native == loop && native->stale_task != NULL) {
         bool same = native->stale_task == self;
         native->stale_task = NULL;
         return same ? 0 : PyDict_SetItem(state->current_tasks, loop, self);
@@ -83,7 +83,8 @@ task_leave(State *state, PyObject *loop, PyObject *self)
         return call_registry_void(state->leave_task, loop, self);
     }
     Loop *native = TASK(self)->future.native;
-    if (CL_LIKELY(CL_FASTPATH && native != NULL && native->leaves_late)) {
+    if (CL_LIKELY(CL_FASTPATH && native != NULL && (PyObject *)native == loop
+                  && native->leaves_late)) {
         /* Not when the coroutine has left, or entered another: that is reported. */
         if (CL_LIKELY(PyDict_GetItemWithError(state->current_tasks, loop) == self)) {
             native->stale_task = self;

@@ -128,6 +128,10 @@ task_call_step_soon(PyObject *self, PyObject *exception)
     if (callable == NULL) {
         return -1;
     }
+    if (future_check_alive(&task->future) < 0) {
+        Py_DECREF(callable);
+        return -1;
+    }
     PyObject *loop = Py_NewRef(task->future.loop);
     int rc =
         loop_call_soon(task->future.state, loop, callable, exception, task->context);
@@ -497,6 +501,9 @@ static int
 task_step(PyObject *self, PyObject *exception)
 {
     State *state = TASK(self)->future.state;
+    if (CL_UNLIKELY(future_check_alive(FUTURE(self)) < 0)) {
+        return -1; /* cleared, or being made anew */
+    }
     PyObject *loop = Py_NewRef(TASK(self)->future.loop);
     int rc = task_enter(state, loop, self);
     if (CL_LIKELY(rc == 0)) {
@@ -519,7 +526,7 @@ task_step(PyObject *self, PyObject *exception)
 /* Reports the raised exception as a Handle's would be: one is made for that. 0, or -1
  * when it must leave the loop, as a MemoryError must (see task_is_entry). */
 static int
-task_report(PyObject *self, PyMethodDef *def, PyObject *arg)
+task_report(Loop *loop, PyObject *self, PyMethodDef *def, PyObject *arg)
 {
     if (err_is_exit() || PyErr_ExceptionMatches(PyExc_MemoryError)) {
         return -1;
@@ -527,12 +534,12 @@ task_report(PyObject *self, PyMethodDef *def, PyObject *arg)
     PyObject *raised = PyErr_GetRaisedException();
     PyObject *handle = NULL;
     PyObject *callable = NULL;
-    if (loop_end_step(TASK(self)->future.native) == 0) {
+    if (loop_end_step(loop) == 0) {
         callable = PyCFunction_New(def, self);
     }
     if (callable != NULL) {
-        handle = handle_new(TASK(self)->future.native, callable, &arg,
-                            arg != NULL ? 1 : 0, TASK(self)->context);
+        handle =
+            handle_new(loop, callable, &arg, arg != NULL ? 1 : 0, TASK(self)->context);
         Py_DECREF(callable);
     }
     if (handle == NULL) {
@@ -547,15 +554,21 @@ task_report(PyObject *self, PyMethodDef *def, PyObject *arg)
 
 typedef int (*TaskRun)(PyObject *self, PyObject *arg);
 
-/* Runs run(self, arg) in the task's context. Steals self and arg. As RingRun. */
+/* Runs run(self, arg) in the task's context, for the loop whose ring had the entry: the
+ * task may have been made anew for another one since. Steals self and arg. As RingRun. */
 static int
-task_run_entry(PyObject *self, PyObject *arg, TaskRun run, PyMethodDef *def)
+task_run_entry(Loop *loop, PyObject *self, PyObject *arg, TaskRun run, PyMethodDef *def)
 {
-    PyObject *context = Py_NewRef(TASK(self)->context);
-    Loop *loop = TASK(self)->future.native;
+    PyObject *context = TASK(self)->context;
+    if (CL_UNLIKELY(context == NULL)) {
+        Py_XDECREF(arg); /* cleared */
+        Py_DECREF(self);
+        return 0;
+    }
+    Py_INCREF(context);
     int rc = PyContext_Enter(context);
     if (CL_LIKELY(rc == 0)) {
-        loop->leaves_late = true;
+        loop->leaves_late = TASK(self)->future.native == loop;
         rc = run(self, arg);
         loop->leaves_late = false;
         if (CL_LIKELY(rc == 0)) {
@@ -569,7 +582,7 @@ task_run_entry(PyObject *self, PyObject *arg, TaskRun run, PyMethodDef *def)
     }
     Py_DECREF(context);
     if (CL_UNLIKELY(rc < 0)) {
-        rc = task_report(self, def, arg);
+        rc = task_report(loop, self, def, arg);
     }
     Py_XDECREF(arg);
     Py_DECREF(self);
@@ -577,15 +590,15 @@ task_run_entry(PyObject *self, PyObject *arg, TaskRun run, PyMethodDef *def)
 }
 
 int
-task_run_step(void *Py_UNUSED(loop), void *task, void *exception)
+task_run_step(void *loop, void *task, void *exception)
 {
-    return task_run_entry(task, exception, task_step, &task_step_def);
+    return task_run_entry(loop, task, exception, task_step, &task_step_def);
 }
 
 int
-task_run_wakeup(void *Py_UNUSED(loop), void *task, void *future)
+task_run_wakeup(void *loop, void *task, void *future)
 {
-    return task_run_entry(task, future, task_wakeup, &task_wakeup_def);
+    return task_run_entry(loop, task, future, task_wakeup, &task_wakeup_def);
 }
 
 /* -- eager tasks ---------------------------------------------------------------------- */
