@@ -259,9 +259,13 @@ remove_first_callback(Future *future, PyObject *callback)
     int equal = PyObject_RichCompareBool(first, callback, Py_EQ);
     Py_DECREF(first);
     if (equal > 0) {
-        Py_CLEAR(future->waiter);
-        Py_CLEAR(future->waiter_context);
+        PyObject *waiter = future->waiter;
+        PyObject *context = future->waiter_context;
+        future->waiter = NULL;
+        future->waiter_context = NULL;
         future->waiter_is_task = false;
+        Py_XDECREF(waiter); /* may add another */
+        Py_XDECREF(context);
     }
     return equal;
 }
