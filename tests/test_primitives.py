@@ -808,7 +808,7 @@ def test_subclasses(impl, loop):
             self.steps = "kept"
 
         def set_name(self, name):
-            super().set_name("my-" + name)
+            super().set_name("my-%s" % name)
 
     async def main():
         f = MyFuture(loop=loop)
