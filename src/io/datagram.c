@@ -16,8 +16,8 @@
 #include "stream.h"
 
 /* One datagram of UDP fits into a slot; the loop's read buffer has room for so many. */
-#define CL_DATAGRAM_SLOT (64 * 1024)
-#define CL_DATAGRAM_BATCH (CL_READ_SIZE / CL_DATAGRAM_SLOT)
+#define CL_DATAGRAM_SLOT ((size_t)64 * 1024)
+#define CL_DATAGRAM_BATCH ((int)(CL_READ_SIZE / CL_DATAGRAM_SLOT))
 
 typedef struct OutDatagram {
     PyObject *data;    /* exact bytes */

@@ -232,7 +232,7 @@ read_shared(Stream *stream)
     }
     stream->large = size >= CL_LARGE_READ;
     int rc = stream->sink->on_data(stream, loop->read_buffer, (size_t)size);
-    return rc < 0 ? -1 : size == CL_READ_SIZE;
+    return rc < 0 ? -1 : size == (ssize_t)CL_READ_SIZE;
 }
 
 static int
@@ -242,7 +242,7 @@ read_large(Stream *stream)
     if (waiting < CL_LARGE_READ) {
         return read_shared(stream);
     }
-    Py_ssize_t capacity = waiting < CL_READ_SIZE ? waiting : CL_READ_SIZE;
+    Py_ssize_t capacity = Py_MIN(waiting, (Py_ssize_t)CL_READ_SIZE);
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, capacity);
     if (bytes == NULL) {
         return transport_fail(&stream->transport, read_error);
@@ -258,7 +258,7 @@ read_large(Stream *stream)
     }
     int rc = stream->sink->on_bytes(stream, bytes);
     Py_DECREF(bytes);
-    return rc < 0 ? -1 : size == CL_READ_SIZE;
+    return rc < 0 ? -1 : size == (ssize_t)CL_READ_SIZE;
 }
 
 static int

@@ -14,7 +14,7 @@
 #include "../py/outq.h"
 #include "transport.h"
 
-#define CL_READ_SIZE (256 * 1024)
+#define CL_READ_SIZE ((size_t)256 * 1024)
 
 typedef struct Stream Stream;
 

@@ -23,8 +23,8 @@
 #include "../core/loop.h"
 #include "../py/addr.h"
 
-#define CL_HIGH_WATER (64 * 1024)
-#define CL_LOW_WATER (16 * 1024)
+#define CL_HIGH_WATER ((size_t)64 * 1024)
+#define CL_LOW_WATER ((size_t)16 * 1024)
 
 typedef struct Transport Transport;
 
