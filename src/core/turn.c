@@ -16,6 +16,8 @@
 #include "task.h"
 
 #define CL_POLL_INTERVAL_NS 250000
+/* The longest sleep of a loop that has no descriptor left to be woken by. */
+#define CL_DEAF_SLEEP_NS 5000000
 
 /* Python code looks for signals itself; for turns of C code alone it is enough to look
  * once in so many of them (less one: a mask), and after each blocking poll. */
@@ -62,19 +64,20 @@ loop_give_back(Loop *loop)
 static int
 loop_sleep(Loop *loop, int64_t timeout_ns)
 {
-    int rc = wake_open(&loop->wake);
-    if (rc >= 0) {
-        rc = poller_prepare(&loop->poller);
-    }
+    bool can_wake = wake_open(&loop->wake) >= 0;
+    int rc = poller_prepare(&loop->poller);
     if (rc < 0) {
         err_set_errno(rc);
         return -1;
+    }
+    if (!can_wake && (timeout_ns < 0 || timeout_ns > CL_DEAF_SLEEP_NS)) {
+        timeout_ns = CL_DEAF_SLEEP_NS;
     }
     if (loop_end_step(loop) < 0) {
         return -1;
     }
     loop_give_back(loop);
-    atomic_store(&loop->sleeping, true);
+    atomic_store(&loop->sleeping, can_wake);
     if (atomic_load(&loop->has_mail)) {
         timeout_ns = 0;
     }
