@@ -22,9 +22,6 @@ PyObject *
 err_set_errno(int negative_errno)
 {
     /* Not PyErr_SetFromErrno: that runs signal handlers for EINTR. */
-    if (negative_errno == -ENOMEM) {
-        return PyErr_NoMemory();
-    }
     PyObject *exception = err_new_errno(negative_errno);
     if (exception != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
