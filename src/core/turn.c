@@ -77,6 +77,13 @@ loop_sleep(Loop *loop, int64_t timeout_ns)
         return -1;
     }
     loop_give_back(loop);
+    /* A signal that C code alone has seen must not wait for the end of the sleep. */
+    if (PyErr_CheckSignals() < 0) {
+        return -1;
+    }
+    if (loop->ready.count != 0 || loop->stopping) {
+        timeout_ns = 0;
+    }
     atomic_store(&loop->sleeping, can_wake);
     if (atomic_load(&loop->has_mail)) {
         timeout_ns = 0;
