@@ -8,9 +8,15 @@ open before must be the ones that are open then.
 import asyncio
 import gc
 import os
+import signal
 import sys
 
 import pytest
+
+# A shell that starts us in the background has SIGINT ignored, and so would be the tests'
+# own child processes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Impl:

@@ -21,7 +21,8 @@ def pins():
 def table():
     text = (ROOT / "README.md").read_text("utf-8")
     start = text.index("### Programs that run on cloop")
-    rows = re.findall(r"^\| (.+?) \| .+ \| ([\d.]+) \|$", text[start:], re.MULTILINE)
+    section = text[start : text.index("\n### ", start + 1)]
+    rows = re.findall(r"^\| (.+?) \| .+ \| ([\d.]+) \|$", section, re.MULTILINE)
     names = {"Dask distributed": "distributed"}
     return {names.get(name, name.split(" (")[0]): version for name, version in rows}
 
