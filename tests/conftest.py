@@ -13,8 +13,8 @@ import sys
 
 import pytest
 
-# A shell that starts us in the background has SIGINT ignored, and so would be the tests'
-# own child processes.
+# A shell that starts us in the background ignores SIGINT, and so would the tests' own
+# child processes.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
