@@ -738,7 +738,7 @@ sockop_new(Loop *loop, const SockOpKind *kind, PyObject *const *values, int coun
     op->done = 0;
     op->file_fd = -1;
     op->file_count = 0;
-    op->direct = CL_FASTPATH && pysock_check(state, values[0]);
+    op->direct = pysock_check(state, values[0]);
     op->waiter.level = !op->direct;
     if (CL_UNLIKELY(loop->guard & CL_GUARD_DEBUG)) {
         op->origin = sockop_trace();
