@@ -300,6 +300,9 @@ def test_out_of_descriptors_it_backs_off_and_comes_back(impl, loop, reports):
 
     run(loop, main())
     assert reports
+    if not impl.is_cloop:
+        # Stock may try again a moment after the server has closed its socket.
+        reports = [r for r in reports if "_start_serving" not in r["message"]]
     for report in reports:
         assert report["message"] == "socket.accept() out of system resource"
         assert isinstance(report["exception"], OSError)
