@@ -313,7 +313,10 @@ def test_close_sends_what_is_queued(run, tmp_path):
     run(main())
 
 
-def test_flow_control(run, tmp_path):
+def test_flow_control(impl, run, tmp_path):
+    if not impl.is_cloop and sys.version_info >= (3, 13):
+        pytest.skip("stock's 3.13 never takes back the header it counts")
+
     async def main():
         right = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         right.bind(str(tmp_path / "right"))
