@@ -618,3 +618,21 @@ def test_callback_that_drops_the_last_reference_to_its_handle(loop):
     del run
     turn(loop)
     assert seen == [1]
+
+
+def test_a_handle_of_the_loop_made_once_more(impl):
+    if not impl.is_cloop:
+        pytest.skip("cloop only: stock's handles are Python objects")
+    first, second = impl.new_event_loop(), impl.new_event_loop()
+    argument = object()
+    before = sys.getrefcount(argument)
+    handle = first.call_soon(print, argument)
+    handle.__init__(print, (), second)
+    timer = first.call_later(100, print, argument)
+    with pytest.raises(RuntimeError, match="the timer is scheduled"):
+        timer.__init__(1.0, print, (), second)
+    timer.cancel()
+    first.close()
+    second.close()
+    del handle, timer
+    assert sys.getrefcount(argument) == before

@@ -481,7 +481,10 @@ handle_setup(PyObject *self, State *state, PyObject *callback, PyObject *args,
     handle->state = state;
     handle->tracked = true; /* tp_alloc has done it */
     handle->cancelled = false;
-    handle->nargs = 0;
+    while (handle->nargs > 0) { /* __init__ once more, of one that the loop made */
+        handle->nargs--;
+        Py_CLEAR(handle->args[handle->nargs]);
+    }
     handle->has_args = true;
     handle->native = loop_from(state, loop);
     Py_XSETREF(handle->loop, Py_NewRef(loop));
@@ -526,6 +529,10 @@ TimerHandle_init(PyObject *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     TimerHandle *timer = TIMER_HANDLE(self);
+    if (timer->handle.loop != NULL && timer->node.index != CL_HEAP_NOWHERE) {
+        PyErr_SetString(PyExc_RuntimeError, "the timer is scheduled");
+        return -1;
+    }
     if (timer->handle.loop == NULL) {
         heap_node_init(&timer->node);
     }
