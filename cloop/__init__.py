@@ -24,6 +24,7 @@ except ModuleNotFoundError as exc:
 from ._version import __version__ as __version__
 from .loop import Loop, new_event_loop
 from .run import install, run
+from .tls import tls_backend
 
 __all__ = [
     "EventLoopPolicy",
@@ -36,6 +37,7 @@ __all__ = [
     "legacy",
     "new_event_loop",
     "run",
+    "tls_backend",
 ]
 if not hasattr(unix_events, "_UnixDefaultEventLoopPolicy"):  # 3.16 on
     __all__.remove("EventLoopPolicy")

@@ -14,6 +14,7 @@
 #include "io/stream.h"
 #include "py/faults.h"
 #include "py/state.h"
+#include "tls/tls.h"
 
 PyDoc_STRVAR(module_doc, "The C half of cloop: use it through the package cloop.");
 
@@ -75,6 +76,7 @@ module_exec(PyObject *module)
         {&stream_spec, state->asyncio_Transport, &state->StreamTransportType},
         {&datagram_spec, datagram_bases, &state->DatagramTransportType},
         {&listener_spec, NULL, &state->ListenerType},
+        {&tls_spec, state->FlowControlMixin, &state->SSLTransportType},
         {&sockop_spec, NULL, &state->SockOpType},
     };
     for (size_t i = 0; rc == 0 && i < CL_COUNT_OF(types); i++) {
@@ -82,8 +84,9 @@ module_exec(PyObject *module)
     }
     Py_DECREF(datagram_bases);
     if (rc < 0 || task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
-        || datagram_complete_type(state) < 0
-        || add_methods(state->LoopType, sockops_methods) < 0) {
+        || datagram_complete_type(state) < 0 || tls_complete_type(state) < 0
+        || add_methods(state->LoopType, sockops_methods) < 0
+        || PyModule_AddFunctions(module, tls_functions) < 0) {
         return -1;
     }
     return faults_add(module);

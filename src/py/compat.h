@@ -79,6 +79,9 @@
 #define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, *, name=None)"
 #endif
 
+/* Where _ssl's objects keep their SSL * and SSL_CTX * (tls/library.h). */
+#define CL_TLS_LAYOUT_KNOWN (PY_VERSION_HEX < 0x03100000)
+
 /* -- where our part of an asyncio subclass begins -------------------------------- */
 
 /* Our Future and Task follow asyncio.Task's C struct, our handles asyncio.TimerHandle's

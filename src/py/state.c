@@ -186,6 +186,7 @@ state_traverse(State *state, visitproc visit, void *arg)
     Py_VISIT(state->task_registry);
     Py_VISIT(state->registry_iterating);
     Py_VISIT(state->registry_pending);
+    Py_VISIT(state->tls_why);
     return 0;
 }
 
@@ -207,6 +208,7 @@ state_clear(State *state)
     Py_CLEAR(state->task_registry);
     Py_CLEAR(state->registry_iterating);
     Py_CLEAR(state->registry_pending);
+    Py_CLEAR(state->tls_why);
 }
 
 /* -- finding ------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@
     X(StreamTransportType)                                                             \
     X(DatagramTransportType)                                                           \
     X(ListenerType)                                                                    \
+    X(SSLTransportType)                                                                \
     X(SockOpType)
 
 /* Objects of the standard library: X(member, module, attribute path, required). */
@@ -69,7 +70,18 @@
     X(asyncio_DatagramTransport, "asyncio.transports", "DatagramTransport", 1)         \
     X(TransportSocket, "asyncio.trsock", "TransportSocket", 1)                         \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol", 1)                    \
+    X(FlowControlMixin, "asyncio.transports", "_FlowControlMixin", 1)                  \
+    X(asyncio_TimeoutError, "asyncio.exceptions", "TimeoutError", 1)                   \
+    X(ssl_module, "asyncio.sslproto", "ssl", 0) /* None: Python has no ssl module */   \
+    X(SSLObject, "asyncio.sslproto", "ssl.SSLObject", 0)                               \
+    X(SSLError, "asyncio.sslproto", "ssl.SSLError", 0)                                 \
+    X(SSLWantReadError, "asyncio.sslproto", "ssl.SSLWantReadError", 0)                 \
+    X(SSLSyscallError, "asyncio.sslproto", "ssl.SSLSyscallError", 0)                   \
+    X(SSLZeroReturnError, "asyncio.sslproto", "ssl.SSLZeroReturnError", 0)             \
+    X(SSLEOFError, "asyncio.sslproto", "ssl.SSLEOFError", 0)                           \
+    X(SSLCertVerificationError, "asyncio.sslproto", "ssl.SSLCertVerificationError", 0) \
     X(sendfile_native, "asyncio.constants", "_SendfileMode.TRY_NATIVE", 1)             \
+    X(sendfile_fallback, "asyncio.constants", "_SendfileMode.FALLBACK", 1)             \
     X(SendfileNotAvailableError, "asyncio.exceptions", "SendfileNotAvailableError", 1) \
     X(UnsupportedOperation, "io", "UnsupportedOperation", 1)                           \
     X(socket_socket, "socket", "socket", 1)                                            \
@@ -86,6 +98,7 @@
 
 /* Interned strings: X(member, text). Add freely, in order. */
 #define CL_STATE_NAMES(X)                                                              \
+    X(str_abort, "abort")                                                              \
     X(str_accept, "accept")                                                            \
     X(str_add_done_callback, "add_done_callback")                                      \
     X(str_args, "args")                                                                \
@@ -97,9 +110,12 @@
     X(str_call_at, "call_at")                                                          \
     X(str_call_connection_lost, "_call_connection_lost")                               \
     X(str_call_exception_handler, "call_exception_handler")                            \
+    X(str_call_later, "call_later")                                                    \
     X(str_call_soon, "call_soon")                                                      \
     X(str_callback, "callback")                                                        \
     X(str_cancel, "cancel")                                                            \
+    X(str_check_handshake, "_check_handshake_timeout")                                 \
+    X(str_check_shutdown, "_check_shutdown_timeout")                                   \
     X(str_close, "close")                                                              \
     X(str_connect, "connect")                                                          \
     X(str_connection_lost, "connection_lost")                                          \
@@ -111,15 +127,19 @@
     X(str_datagram_received, "datagram_received")                                      \
     X(str_debug, "debug")                                                              \
     X(str_detach, "_detach")                                                           \
+    X(str_do_handshake, "do_handshake")                                                \
+    X(str_do_read, "_do_read")                                                         \
     X(str_eager_start, "eager_start")                                                  \
     X(str_eof_received, "eof_received")                                                \
     X(str_error_received, "error_received")                                            \
     X(str_exception, "exception")                                                      \
     X(str_family, "family")                                                            \
     X(str_fileno, "fileno")                                                            \
+    X(str_force_close, "_force_close")                                                 \
     X(str_future, "future")                                                            \
     X(str_get_buffer, "get_buffer")                                                    \
     X(str_get_debug, "get_debug")                                                      \
+    X(str_get_extra_info, "get_extra_info")                                            \
     X(str_get_loop, "get_loop")                                                        \
     X(str_getsockopt, "getsockopt")                                                    \
     X(str_gettimeout, "gettimeout")                                                    \
@@ -130,9 +150,12 @@
     X(str_message, "message")                                                          \
     X(str_msg, "msg")                                                                  \
     X(str_name, "name")                                                                \
+    X(str_pause_reading, "pause_reading")                                              \
     X(str_pause_writing, "pause_writing")                                              \
+    X(str_pending, "pending")                                                          \
     X(str_private_loop, "_loop")                                                       \
     X(str_proto, "proto")                                                              \
+    X(str_read, "read")                                                                \
     X(str_read_ready, "_read_ready")                                                   \
     X(str_recv, "recv")                                                                \
     X(str_recv_into, "recv_into")                                                      \
@@ -142,13 +165,15 @@
     X(str_repr_info, "_repr_info")                                                     \
     X(str_result, "result")                                                            \
     X(str_resume, "_resume")                                                           \
+    X(str_resume_reading, "resume_reading")                                            \
     X(str_resume_writing, "resume_writing")                                            \
     X(str_run_forever, "run_forever")                                                  \
     X(str_self, "__self__")                                                            \
     X(str_send, "send")                                                                \
     X(str_sendto, "sendto")                                                            \
-    X(str_setblocking, "setblocking")                                                  \
     X(str_sendto_ready, "_sendto_ready")                                               \
+    X(str_setblocking, "setblocking")                                                  \
+    X(str_shutdown, "shutdown")                                                        \
     X(str_sock, "_sock")                                                               \
     X(str_source_traceback, "source_traceback")                                        \
     X(str_start_reading, "_start_reading")                                             \
@@ -158,6 +183,8 @@
     X(str_time, "time")                                                                \
     X(str_timer_handle_cancelled, "_timer_handle_cancelled")                           \
     X(str_type, "type")                                                                \
+    X(str_unwrap, "unwrap")                                                            \
+    X(str_write, "write")                                                              \
     X(str_write_ready, "_write_ready")
 
 typedef struct State {
@@ -177,7 +204,8 @@ typedef struct State {
     PyObject *names_context;      /* ("context",): the kwnames of many calls */
     PyObject *task_registry;      /* the WeakSet's own `data` set, or NULL (3.14 on) */
     PyObject *registry_iterating; /* its set of running iterations; with the former */
-    PyObject *registry_pending;   /* its list of references to be dropped after them */
+    PyObject *tls_why; /* None: TLS the direct way; a str: why not; NULL: not asked */
+    PyObject *registry_pending; /* its list of references to be dropped after them */
     uint64_t next_task_name;
     int pysock_layout; /* CL_PYSOCK_*: pysock.h */
 } State;

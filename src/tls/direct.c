@@ -1,0 +1,437 @@
+/* The direct way to OpenSSL: SSL_read_ex and SSL_write_ex on the SSL * that stands in the
+ * object which SSLContext.wrap_bio made, and a BIO of ours (see tls.h and library.h).
+ * Called by the engine.
+ *
+ * The BIO reads what has come in where it stands: in the loop's read buffer while
+ * tls_data_received runs, in `in_kept` after that. What OpenSSL writes is collected in
+ * `out_data` and leaves with one call of the transport below.
+ *
+ * The BIO functions run within calls into OpenSSL: of ours, with the GIL, or of _ssl's
+ * (handshake, shutdown), which has released it; they touch no Python object. The BIO may
+ * outlive the Tls, in an SSLObject of the user's: it refers to nothing then.
+ *
+ * Invariants: in_size != 0 outside of tls_data_received only with in_kept; ssl and bio
+ * are both set or both NULL. */
+#include <string.h>
+
+#include "library.h"
+#include "tls.h"
+#include "ways.h"
+
+enum {
+    SSL_ERROR_SSL = 1,
+    SSL_ERROR_WANT_READ = 2,
+    SSL_ERROR_SYSCALL = 5,
+    SSL_ERROR_ZERO_RETURN = 6,
+
+    BIO_FLAGS_READ = 1,
+    BIO_FLAGS_RWS = 7,
+    BIO_FLAGS_SHOULD_RETRY = 8,
+
+    BIO_CTRL_PENDING = 10,
+    BIO_CTRL_FLUSH = 11,
+    BIO_CTRL_DUP = 12,
+    BIO_CTRL_WPENDING = 13,
+
+    ERR_LIB_SSL = 20,
+    SSL_R_CERTIFICATE_VERIFY_FAILED = 134,
+    SSL_R_UNEXPECTED_EOF_WHILE_READING = 294,
+};
+
+/* What a record is larger than its cleartext, at most, for the sizes of buffers. */
+#define CL_RECORD_OVERHEAD 64
+#define CL_RECORD_SIZE (16 * 1024)
+
+/* -- the BIO ------------------------------------------------------------------------------ */
+
+int
+direct_bio_read(void *bio, char *data, int size)
+{
+    Tls *tls = tls_library->BIO_get_data(bio);
+    tls_library->BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY);
+    if (tls == NULL || size <= 0) {
+        return -1;
+    }
+    if (tls->in_size == 0) {
+        tls_library->BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
+        return -1;
+    }
+    size_t count = tls->in_size < (size_t)size ? tls->in_size : (size_t)size;
+    memcpy(data, tls->in_data, count);
+    tls->in_data += count;
+    tls->in_size -= count;
+    return (int)count;
+}
+
+/* Room for size more bytes to go out. 0 or -1. */
+static int
+make_room(Tls *tls, size_t size)
+{
+    size_t needed = tls->out_size + size;
+    if (needed <= tls->out_capacity) {
+        return 0;
+    }
+    size_t capacity = tls->out_capacity * 2;
+    if (capacity < tls->out_hint) {
+        capacity = tls->out_hint;
+    }
+    if (capacity < needed) {
+        capacity = needed;
+    }
+    char *data = PyMem_RawRealloc(tls->out_data, capacity);
+    if (data == NULL) {
+        return -1;
+    }
+    tls->out_data = data;
+    tls->out_capacity = capacity;
+    return 0;
+}
+
+int
+direct_bio_write(void *bio, const char *data, int size)
+{
+    Tls *tls = tls_library->BIO_get_data(bio);
+    tls_library->BIO_clear_flags(bio, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY);
+    if (tls == NULL || size <= 0) {
+        return -1;
+    }
+    if (make_room(tls, (size_t)size) < 0) {
+        tls->out_of_memory = true;
+        return -1;
+    }
+    memcpy(tls->out_data + tls->out_size, data, (size_t)size);
+    tls->out_size += (size_t)size;
+    return size;
+}
+
+long
+direct_bio_ctrl(void *bio, int command, long Py_UNUSED(number),
+                void *Py_UNUSED(pointer))
+{
+    Tls *tls = tls_library->BIO_get_data(bio);
+    switch (command) {
+    case BIO_CTRL_FLUSH:
+    case BIO_CTRL_DUP:
+        return 1;
+    case BIO_CTRL_PENDING:
+        return tls == NULL ? 0 : (long)tls->in_size;
+    case BIO_CTRL_WPENDING:
+        return tls == NULL ? 0 : (long)tls->out_size;
+    default:
+        return 0;
+    }
+}
+
+static int
+direct_open(Tls *tls)
+{
+    const TlsLibrary *library = tls_library;
+    void *bio = library->BIO_new(library->method);
+    if (bio == NULL) {
+        library->ERR_clear_error();
+        PyErr_NoMemory();
+        return -1;
+    }
+    library->BIO_set_data(bio, tls);
+    library->BIO_set_init(bio, 1);
+    (void)library->BIO_up_ref(bio);
+    tls->bio = bio;
+    tls->ssl = library_ssl_of(tls->inner);
+    /* Takes one reference; those to the MemoryBIOs go. */
+    library->SSL_set_bio(tls->ssl, bio, bio);
+    Py_CLEAR(tls->incoming);
+    Py_CLEAR(tls->outgoing);
+    return 0;
+}
+
+static void
+free_in(Tls *tls)
+{
+    PyMem_RawFree(tls->in_kept);
+    tls->in_kept = NULL;
+    tls->in_data = NULL;
+    tls->in_size = 0;
+}
+
+static void
+free_out(Tls *tls)
+{
+    PyMem_RawFree(tls->out_data);
+    tls->out_data = NULL;
+    tls->out_size = 0;
+    tls->out_capacity = 0;
+}
+
+static void
+direct_close(Tls *tls)
+{
+    if (tls->bio != NULL) {
+        tls_library->BIO_set_data(tls->bio, NULL);
+        (void)tls_library->BIO_free(tls->bio);
+        tls->bio = NULL;
+        tls->ssl = NULL;
+    }
+    free_in(tls);
+    free_out(tls);
+}
+
+/* -- bytes ----------------------------------------------------------------------------------- */
+
+/* size more bytes behind those that are kept. 0 or -1. */
+static int
+keep(Tls *tls, const char *data, size_t size)
+{
+    char *kept = PyMem_RawMalloc(tls->in_size + size);
+    if (kept == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (tls->in_size > 0) {
+        memcpy(kept, tls->in_data, tls->in_size);
+    }
+    memcpy(kept + tls->in_size, data, size);
+    PyMem_RawFree(tls->in_kept);
+    tls->in_kept = kept;
+    tls->in_data = kept;
+    tls->in_size += size;
+    return 0;
+}
+
+static int
+direct_feed(Tls *tls, const char *data, size_t size)
+{
+    if (tls->in_size > 0) {
+        return keep(tls, data, size);
+    }
+    free_in(tls);
+    tls->in_data = data;
+    tls->in_size = size;
+    return 0;
+}
+
+static int
+direct_settle(Tls *tls)
+{
+    if (tls->in_size == 0) {
+        free_in(tls);
+        return 0;
+    }
+    if (tls->in_kept != NULL) {
+        return 0;
+    }
+    const char *data = tls->in_data;
+    size_t size = tls->in_size;
+    tls->in_size = 0;
+    return keep(tls, data, size);
+}
+
+static size_t
+direct_count_in(Tls *tls)
+{
+    return tls->in_size;
+}
+
+static size_t
+direct_expect(Tls *tls)
+{
+    int inside = tls_library->SSL_pending(tls->ssl);
+    return tls->in_size + (inside > 0 ? (size_t)inside : 0);
+}
+
+static size_t
+direct_count_out(Tls *tls)
+{
+    return tls->out_size;
+}
+
+static int
+direct_send(Tls *tls)
+{
+    if (tls->out_size == 0) {
+        return 0;
+    }
+    char *data = tls->out_data;
+    size_t size = tls->out_size;
+    tls->out_data = NULL;
+    tls->out_size = 0;
+    tls->out_capacity = 0;
+    int rc = lower_write(tls, data, size);
+    PyMem_RawFree(data);
+    return rc;
+}
+
+static void
+direct_drop(Tls *tls)
+{
+    free_in(tls);
+    free_out(tls);
+}
+
+/* -- errors ---------------------------------------------------------------------------------- */
+
+/* New ref: the name that the ssl module gives to a reason, which is OpenSSL's macro
+ * without its head: the text in capitals. None when there is no text. */
+static PyObject *
+name_reason(const char *text)
+{
+    if (text == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    char name[128];
+    size_t i = 0;
+    for (; text[i] != '\0' && i < sizeof(name) - 1; i++) {
+        char c = text[i];
+        name[i] = c >= 'a' && c <= 'z'   ? (char)(c - 'a' + 'A')
+                  : c == ' ' || c == '-' ? '_'
+                                         : c;
+    }
+    name[i] = '\0';
+    return PyUnicode_FromString(name);
+}
+
+/* New ref: "[SSL: REASON] reason" and so on, as the ssl module words it. */
+static PyObject *
+word_error(PyObject *library, PyObject *reason, const char *text, const char *detail)
+{
+    if (reason == Py_None) {
+        return PyUnicode_FromString(text != NULL ? text : "unknown error");
+    }
+    if (library == Py_None) {
+        return PyUnicode_FromFormat("[%U] %s", reason, text);
+    }
+    return detail == NULL
+               ? PyUnicode_FromFormat("[%U: %U] %s", library, reason, text)
+               : PyUnicode_FromFormat("[%U: %U] %s: %s", library, reason, text, detail);
+}
+
+/* Sets verify_code and verify_message. 0 or -1. */
+static int
+add_verification(Tls *tls, PyObject *error, const char **detail)
+{
+    long code = tls_library->SSL_get_verify_result(tls->ssl);
+    *detail = tls_library->X509_verify_cert_error_string(code);
+    PyObject *number = PyLong_FromLong(code);
+    PyObject *message = PyUnicode_FromString(*detail != NULL ? *detail : "");
+    int rc = number == NULL || message == NULL
+                     || PyObject_SetAttrString(error, "verify_code", number) < 0
+                     || PyObject_SetAttrString(error, "verify_message", message) < 0
+                 ? -1
+                 : 0;
+    Py_XDECREF(message);
+    Py_XDECREF(number);
+    return rc;
+}
+
+/* Raises what stands in OpenSSL's error queue, and clears that. Always FAILED. */
+static TlsAnswer
+raise_error(Tls *tls, int ssl_error)
+{
+    unsigned long code = tls_library->ERR_peek_last_error();
+    const char *text = code != 0 ? tls_library->ERR_reason_error_string(code) : NULL;
+    /* Bits of OpenSSL 3 and of 1.1.1. */
+    bool is_three = tls_library->OpenSSL_version_num() >= 0x30000000UL;
+    int lib = (int)(is_three ? code >> 23 & 0xFF : code >> 24 & 0xFF);
+    int why = (int)(is_three ? code & 0x7FFFFF : code & 0xFFF);
+    State *state = tls->state;
+    bool of_ssl = lib == ERR_LIB_SSL;
+    PyObject *type = state->SSLError;
+    const char *detail = NULL;
+    if (of_ssl && why == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+        type = state->SSLCertVerificationError;
+    }
+    else if (of_ssl && why == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+        type = state->SSLEOFError;
+    }
+    if (code == 0) {
+        text = ssl_error == SSL_ERROR_SSL ? "A failure in the SSL library occurred"
+                                          : "Invalid error code";
+    }
+    PyObject *library = of_ssl ? PyUnicode_FromString("SSL") : Py_NewRef(Py_None);
+    PyObject *reason = code == 0 ? Py_NewRef(Py_None) : name_reason(text);
+    PyObject *error = library == NULL || reason == NULL
+                          ? NULL
+                          : PyObject_CallFunction(type, "is", ssl_error, "");
+    PyObject *message = NULL;
+    if (error != NULL
+        && (type != state->SSLCertVerificationError
+            || add_verification(tls, error, &detail) == 0)) {
+        message = word_error(library, reason, text, detail);
+    }
+    PyObject *args = message == NULL ? NULL : Py_BuildValue("(iO)", ssl_error, message);
+    if (args != NULL && PyObject_SetAttrString(error, "args", args) == 0
+        && PyObject_SetAttrString(error, "strerror", message) == 0
+        && PyObject_SetAttrString(error, "library", library) == 0
+        && PyObject_SetAttrString(error, "reason", reason) == 0) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(message);
+    Py_XDECREF(error);
+    Py_XDECREF(reason);
+    Py_XDECREF(library);
+    tls_library->ERR_clear_error();
+    return CL_TLS_FAILED;
+}
+
+/* What it means that a call of OpenSSL has not succeeded. */
+static TlsAnswer
+explain(Tls *tls)
+{
+    int error = tls_library->SSL_get_error(tls->ssl, 0);
+    if (CL_LIKELY(error == SSL_ERROR_WANT_READ)) {
+        return CL_TLS_AGAIN;
+    }
+    if (error == SSL_ERROR_ZERO_RETURN) {
+        return CL_TLS_END;
+    }
+    if (tls->out_of_memory) {
+        tls->out_of_memory = false;
+        tls_library->ERR_clear_error();
+        PyErr_NoMemory();
+        return CL_TLS_FAILED;
+    }
+    if (error == SSL_ERROR_SYSCALL && tls_library->ERR_peek_last_error() == 0) {
+        return CL_TLS_AGAIN; /* as stock takes it */
+    }
+    return raise_error(tls, error);
+}
+
+static TlsAnswer
+direct_read(Tls *tls, char *data, size_t size, size_t *got)
+{
+    tls_library->ERR_clear_error();
+    if (CL_LIKELY(tls_library->SSL_read_ex(tls->ssl, data, size, got))) {
+        return CL_TLS_DONE;
+    }
+    return explain(tls);
+}
+
+static TlsAnswer
+direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
+{
+    size_t records = size / CL_RECORD_SIZE + 1;
+    tls->out_hint = tls->out_size + size + records * CL_RECORD_OVERHEAD;
+    tls_library->ERR_clear_error();
+    int rc = tls_library->SSL_write_ex(tls->ssl, data, size, taken);
+    tls->out_hint = 0;
+    if (CL_LIKELY(rc)) {
+        return CL_TLS_DONE;
+    }
+    TlsAnswer answer = explain(tls);
+    return answer == CL_TLS_END ? CL_TLS_AGAIN : answer;
+}
+
+const TlsWay tls_direct = {
+    .name = "direct",
+    .open = direct_open,
+    .close = direct_close,
+    .feed = direct_feed,
+    .settle = direct_settle,
+    .count_in = direct_count_in,
+    .expect = direct_expect,
+    .read = direct_read,
+    .write = direct_write,
+    .count_out = direct_count_out,
+    .send = direct_send,
+    .drop = direct_drop,
+};

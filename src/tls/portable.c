@@ -1,0 +1,246 @@
+/* The portable way to OpenSSL: the methods of the object that SSLContext.wrap_bio made,
+ * between two ssl.MemoryBIOs. Called by the engine; needs nothing but the ssl module.
+ *
+ * Memory goes in and out through memoryviews that end with the call: nothing is copied
+ * but by the MemoryBIOs themselves. */
+#include "tls.h"
+#include "ways.h"
+
+/* -- shared with direct.c ----------------------------------------------------------------- */
+
+TlsAnswer
+way_translate_error(Tls *tls)
+{
+    State *state = tls->state;
+    if (PyErr_ExceptionMatches(state->SSLWantReadError)
+        || PyErr_ExceptionMatches(state->SSLSyscallError)) {
+        PyErr_Clear();
+        return CL_TLS_AGAIN;
+    }
+    if (PyErr_ExceptionMatches(state->SSLZeroReturnError)) {
+        PyErr_Clear();
+        return CL_TLS_END;
+    }
+    return CL_TLS_FAILED;
+}
+
+TlsAnswer
+way_handshake(Tls *tls)
+{
+    PyObject *result =
+        PyObject_CallMethodNoArgs(tls->inner, tls->state->str_do_handshake);
+    if (result == NULL) {
+        return PyErr_ExceptionMatches(tls->state->SSLZeroReturnError)
+                   ? CL_TLS_FAILED
+                   : way_translate_error(tls);
+    }
+    Py_DECREF(result);
+    return CL_TLS_DONE;
+}
+
+TlsAnswer
+way_shutdown(Tls *tls)
+{
+    State *state = tls->state;
+    PyObject *name =
+        tls->inner == tls->sslobj ? state->str_unwrap : state->str_shutdown;
+    PyObject *result = PyObject_CallMethodNoArgs(tls->inner, name);
+    if (result == NULL) {
+        return PyErr_ExceptionMatches(state->SSLZeroReturnError)
+                   ? CL_TLS_FAILED
+                   : way_translate_error(tls);
+    }
+    Py_DECREF(result);
+    return CL_TLS_DONE;
+}
+
+/* -- the way -------------------------------------------------------------------------------- */
+
+/* bio.pending, or 0. */
+static size_t
+count_pending(Tls *tls, PyObject *bio)
+{
+    PyObject *pending =
+        bio == NULL ? NULL : PyObject_GetAttr(bio, tls->state->str_pending);
+    size_t count = pending == NULL ? 0 : PyLong_AsSize_t(pending);
+    Py_XDECREF(pending);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return count;
+}
+
+static int
+portable_open(Tls *Py_UNUSED(tls))
+{
+    return 0;
+}
+
+static void
+portable_close(Tls *Py_UNUSED(tls))
+{
+}
+
+/* New ref: a view that nobody can use after release_view. */
+static PyObject *
+make_view(const char *data, size_t size, int flags)
+{
+    return PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, flags);
+}
+
+static void
+release_view(PyObject *view)
+{
+    if (view == NULL) {
+        return;
+    }
+    PyObject *raised = PyErr_GetRaisedException();
+    PyObject *result = PyObject_CallMethod(view, "release", NULL);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(view);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(view);
+    if (raised != NULL) {
+        PyErr_SetRaisedException(raised);
+    }
+}
+
+static int
+portable_feed(Tls *tls, const char *data, size_t size)
+{
+    if (tls->incoming == NULL) {
+        return 0;
+    }
+    PyObject *view = make_view(data, size, PyBUF_READ);
+    PyObject *result =
+        view == NULL
+            ? NULL
+            : PyObject_CallMethodOneArg(tls->incoming, tls->state->str_write, view);
+    release_view(view);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+portable_settle(Tls *Py_UNUSED(tls))
+{
+    return 0;
+}
+
+static size_t
+portable_count_in(Tls *tls)
+{
+    return count_pending(tls, tls->incoming);
+}
+
+static size_t
+portable_expect(Tls *tls)
+{
+    size_t count = count_pending(tls, tls->incoming);
+    PyObject *pending = PyObject_CallMethodNoArgs(tls->inner, tls->state->str_pending);
+    if (pending != NULL) {
+        size_t inside = PyLong_AsSize_t(pending);
+        count += inside == (size_t)-1 ? 0 : inside;
+        Py_DECREF(pending);
+    }
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+    }
+    return count;
+}
+
+static TlsAnswer
+portable_read(Tls *tls, char *data, size_t size, size_t *got)
+{
+    PyObject *view = make_view(data, size, PyBUF_WRITE);
+    PyObject *wanted = view == NULL ? NULL : PyLong_FromSize_t(size);
+    PyObject *count = NULL;
+    if (wanted != NULL) {
+        PyObject *stack[3] = {tls->inner, wanted, view};
+        count = PyObject_VectorcallMethod(tls->state->str_read, stack, 3, NULL);
+    }
+    release_view(view);
+    Py_XDECREF(wanted);
+    if (count == NULL) {
+        return way_translate_error(tls);
+    }
+    *got = PyLong_AsSize_t(count);
+    Py_DECREF(count);
+    if (*got > size) { /* no number: it has raised */
+        return CL_TLS_FAILED;
+    }
+    return *got == 0 ? CL_TLS_END : CL_TLS_DONE;
+}
+
+static TlsAnswer
+portable_write(Tls *tls, const char *data, size_t size, size_t *taken)
+{
+    PyObject *view = make_view(data, size, PyBUF_READ);
+    PyObject *count =
+        view == NULL
+            ? NULL
+            : PyObject_CallMethodOneArg(tls->inner, tls->state->str_write, view);
+    release_view(view);
+    if (count == NULL) {
+        TlsAnswer answer = way_translate_error(tls);
+        return answer == CL_TLS_FAILED ? CL_TLS_FAILED : CL_TLS_AGAIN;
+    }
+    *taken = PyLong_AsSize_t(count);
+    Py_DECREF(count);
+    if (*taken > size) {
+        *taken = 0;
+        return CL_TLS_FAILED;
+    }
+    return *taken == 0 ? CL_TLS_AGAIN : CL_TLS_DONE;
+}
+
+static size_t
+portable_count_out(Tls *tls)
+{
+    return count_pending(tls, tls->outgoing);
+}
+
+static int
+portable_send(Tls *tls)
+{
+    if (tls->outgoing == NULL || count_pending(tls, tls->outgoing) == 0) {
+        return 0;
+    }
+    PyObject *bytes = PyObject_CallMethodNoArgs(tls->outgoing, tls->state->str_read);
+    if (bytes == NULL) {
+        return -1;
+    }
+    int rc = PyBytes_GET_SIZE(bytes) > 0 ? lower_write_bytes(tls, bytes) : 0;
+    Py_DECREF(bytes);
+    return rc;
+}
+
+static void
+portable_drop(Tls *tls)
+{
+    PyObject *result =
+        tls->outgoing == NULL
+            ? NULL
+            : PyObject_CallMethodNoArgs(tls->outgoing, tls->state->str_read);
+    Py_XDECREF(result);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+    }
+}
+
+const TlsWay tls_portable = {
+    .name = "portable",
+    .open = portable_open,
+    .close = portable_close,
+    .feed = portable_feed,
+    .settle = portable_settle,
+    .count_in = portable_count_in,
+    .expect = portable_expect,
+    .read = portable_read,
+    .write = portable_write,
+    .count_out = portable_count_out,
+    .send = portable_send,
+    .drop = portable_drop,
+};
