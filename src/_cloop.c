@@ -10,6 +10,7 @@
 #include "core/task.h"
 #include "io/datagram.h"
 #include "io/listener.h"
+#include "io/pipe.h"
 #include "io/sockops.h"
 #include "io/stream.h"
 #include "py/faults.h"
@@ -52,7 +53,8 @@ module_exec(PyObject *module)
         return -1;
     }
     if (transport_check_base(state->asyncio_Transport) < 0
-        || transport_check_base(state->asyncio_DatagramTransport) < 0) {
+        || transport_check_base(state->asyncio_DatagramTransport) < 0
+        || transport_check_base(state->asyncio_ReadTransport) < 0) {
         return -1;
     }
     /* As on stock, where all transports of sockets are asyncio.Transports. */
@@ -75,6 +77,9 @@ module_exec(PyObject *module)
         {&loop_spec, NULL, &state->LoopType},
         {&stream_spec, state->asyncio_Transport, &state->StreamTransportType},
         {&datagram_spec, datagram_bases, &state->DatagramTransportType},
+        {&read_pipe_spec, state->asyncio_ReadTransport, &state->ReadPipeTransportType},
+        /* As on stock, whose mixin for flow control is one. */
+        {&write_pipe_spec, state->asyncio_Transport, &state->WritePipeTransportType},
         {&listener_spec, NULL, &state->ListenerType},
         {&tls_spec, state->FlowControlMixin, &state->SSLTransportType},
         {&sockop_spec, NULL, &state->SockOpType},
@@ -84,7 +89,8 @@ module_exec(PyObject *module)
     }
     Py_DECREF(datagram_bases);
     if (rc < 0 || task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
-        || datagram_complete_type(state) < 0 || tls_complete_type(state) < 0
+        || datagram_complete_type(state) < 0 || pipe_complete_types(state) < 0
+        || tls_complete_type(state) < 0
         || add_methods(state->LoopType, sockops_methods) < 0
         || PyModule_AddFunctions(module, tls_functions) < 0) {
         return -1;

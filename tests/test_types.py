@@ -16,7 +16,14 @@ STUB = Path(cloop.__file__).parent / "_cloop.pyi"
 EMPTY = inspect.Parameter.empty
 TYPES = ["Handle", "TimerHandle", "Future", "Task", "Loop"]
 # These the loop makes; users meet them as what asyncio calls them.
-INNER = ["StreamTransport", "DatagramTransport", "Listener", "SSLTransport"]
+INNER = [
+    "StreamTransport",
+    "DatagramTransport",
+    "ReadPipeTransport",
+    "WritePipeTransport",
+    "Listener",
+    "SSLTransport",
+]
 # Attributes of types that are no part of the interface.
 DUNDERS = {"__init__", "__await__", "__iter__", "__class_getitem__"}
 

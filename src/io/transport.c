@@ -347,6 +347,11 @@ transport_want(Transport *transport, unsigned wanted)
         poller_want(&loop->poller, &transport->watcher, wanted);
     }
     else {
+        if (transport->ops->own_number != NULL
+            && poller_find(&loop->poller, transport->fd) != NULL
+            && transport->ops->own_number(transport) < 0) {
+            return -1;
+        }
         int rc =
             poller_watch(&loop->poller, &transport->watcher, transport->fd, wanted);
         if (rc < 0) {

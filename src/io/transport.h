@@ -44,6 +44,10 @@ typedef struct TransportOps {
     /* The descriptor is closed and the last call was made. NULL: nothing to do.
      * 0 or -1. */
     int (*on_finished)(Transport *transport);
+    /* Before the descriptor is watched, when somebody is watched under its number: puts
+     * another one into `fd`. NULL: whoever is there is a leftover and has to go.
+     * 0 or -1. */
+    int (*own_number)(Transport *transport);
 } TransportOps;
 
 /* An Internet address as the kernel gave it; size 0: ask `extra`. */

@@ -244,6 +244,14 @@ sys_file_size(int fd)
     return fstat(fd, &status) < 0 ? -errno : (int64_t)status.st_size;
 }
 
+/* st_mode of the file behind fd. */
+static inline int
+sys_file_mode(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) < 0 ? -errno : (int)status.st_mode;
+}
+
 /* Moves the file's own position, from its beginning. */
 static inline int
 sys_seek(int fd, off_t offset)
@@ -388,6 +396,15 @@ sys_set_nonblocking(int fd, bool on)
     }
     int rc;
     CL_SYS_RETRY(fcntl, rc, fcntl(fd, F_SETFL, wanted));
+    return rc;
+}
+
+/* Another number for the same file, close-on-exec. */
+static inline int
+sys_duplicate(int fd)
+{
+    int rc;
+    CL_SYS_RETRY(fcntl, rc, fcntl(fd, F_DUPFD_CLOEXEC, 0));
     return rc;
 }
 

@@ -19,6 +19,8 @@
     X(LoopType)                                                                        \
     X(StreamTransportType)                                                             \
     X(DatagramTransportType)                                                           \
+    X(ReadPipeTransportType)                                                           \
+    X(WritePipeTransportType)                                                          \
     X(ListenerType)                                                                    \
     X(SSLTransportType)                                                                \
     X(SockOpType)
@@ -68,6 +70,7 @@
     X(check_ssl_socket_38, "asyncio.selector_events", "_check_ssl_socket", 0)          \
     X(asyncio_Transport, "asyncio.transports", "Transport", 1)                         \
     X(asyncio_DatagramTransport, "asyncio.transports", "DatagramTransport", 1)         \
+    X(asyncio_ReadTransport, "asyncio.transports", "ReadTransport", 1)                 \
     X(TransportSocket, "asyncio.trsock", "TransportSocket", 1)                         \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol", 1)                    \
     X(FlowControlMixin, "asyncio.transports", "_FlowControlMixin", 1)                  \
