@@ -7,7 +7,7 @@ T ?= tests
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
 RUFF ?= $(PY) -m ruff
-C_FILES = $(shell find src tests/c -name '*.[ch]')
+C_FILES = $(shell find src tests/c benchmarks -name '*.[ch]')
 INCLUDE = $(shell $(PY) -c "import sysconfig; print(sysconfig.get_path('include'))")
 SANITIZER = $(shell $(CC) -print-file-name=libasan.so)
 

@@ -8,7 +8,10 @@
  *   echo_server KIND TRANSPORT PATH REQUEST REPLY
  *
  * KIND: echo (send back what comes), reply (REPLY bytes for each REQUEST bytes),
- * http (a fixed answer for each empty line). TRANSPORT: tcp, unix, udp.
+ * http (a fixed answer for each empty line). TRANSPORT: tcp, unix, udp, tls. PATH: of the
+ * Unix socket; with tls, of the file that has certificate and key (see tls_io.h).
+ *
+ * A connection takes 80 bytes here, and what OpenSSL takes for it.
  *
  * Invariant: while a connection has unsent output it is not read, so its output never
  * grows beyond what one read has caused.
@@ -30,6 +33,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tls_io.h"
+
 #define BUFFER_BYTES (256 * 1024)
 #define MAX_EVENTS 512
 #define DATAGRAMS_A_TURN 64
@@ -39,7 +44,9 @@ typedef enum { KIND_ECHO, KIND_REPLY, KIND_HTTP } Kind;
 
 typedef struct {
     int fd;
+    Tls *tls; /* NULL but with tls; owned */
     bool wants_out;
+    bool more;         /* tls: there may be bytes that epoll does not know of */
     unsigned matched;  /* http: bytes of the empty line seen */
     size_t have;       /* reply: bytes of the request under way */
     uint64_t owed;     /* reply, http: bytes still to send */
@@ -73,9 +80,35 @@ watch(int op, int fd, uint32_t events, void *ptr)
     }
 }
 
+#ifdef WITH_TLS
+static SSL_CTX *tls_server;
+
+static void
+tls_open(const char *path)
+{
+    tls_server = tls_context(TLS_server_method());
+    if (tls_server == NULL || SSL_CTX_use_certificate_chain_file(tls_server, path) != 1
+        || SSL_CTX_use_PrivateKey_file(tls_server, path, SSL_FILETYPE_PEM) != 1) {
+        die("certificate");
+    }
+}
+
+static Tls *
+tls_accept(int fd)
+{
+    Tls *tls = SSL_new(tls_server);
+    if (tls == NULL || SSL_set_fd(tls, fd) != 1) {
+        die("SSL_new");
+    }
+    SSL_set_accept_state(tls);
+    return tls;
+}
+#endif
+
 static void
 conn_free(Conn *conn)
 {
+    io_close(conn->tls);
     close(conn->fd);
     free(conn->unsent);
     free(conn);
@@ -92,9 +125,9 @@ conn_interest(Conn *conn, bool out)
 
 /* Send: the number of bytes that went, 0 when the socket is full, -1 on error. */
 static ssize_t
-try_send(int fd, const char *data, size_t len)
+try_send(Conn *conn, const char *data, size_t len)
 {
-    ssize_t n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = io_send(conn->tls, conn->fd, data, len);
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : n;
 }
 
@@ -108,7 +141,7 @@ send_owed(Conn *conn)
         if (len > conn->owed) {
             len = (size_t)conn->owed;
         }
-        ssize_t n = try_send(conn->fd, answers + at, len);
+        ssize_t n = try_send(conn, answers + at, len);
         if (n < 0) {
             return false;
         }
@@ -125,7 +158,7 @@ send_owed(Conn *conn)
 static bool
 send_unsent(Conn *conn)
 {
-    ssize_t n = try_send(conn->fd, conn->unsent + conn->unsent_at,
+    ssize_t n = try_send(conn, conn->unsent + conn->unsent_at,
                          conn->unsent_len - conn->unsent_at);
     if (n < 0) {
         return false;
@@ -142,7 +175,7 @@ send_unsent(Conn *conn)
 static bool
 echo(Conn *conn, size_t len)
 {
-    ssize_t n = try_send(conn->fd, buffer, len);
+    ssize_t n = try_send(conn, buffer, len);
     if (n < 0) {
         return false;
     }
@@ -182,7 +215,8 @@ empty_lines(Conn *conn, size_t len)
 static bool
 conn_read(Conn *conn)
 {
-    ssize_t n = recv(conn->fd, buffer, BUFFER_BYTES, MSG_DONTWAIT);
+    ssize_t n = io_recv(conn->tls, conn->fd, buffer, BUFFER_BYTES);
+    conn->more = conn->tls != NULL && n == BUFFER_BYTES;
     if (n < 0) {
         return errno == EAGAIN || errno == EINTR;
     }
@@ -213,13 +247,16 @@ conn_event(Conn *conn, uint32_t events)
     else {
         good = conn_read(conn);
     }
+    while (good && conn->more && !conn->wants_out) {
+        good = conn_read(conn);
+    }
     if (!good) {
         conn_free(conn);
     }
 }
 
 static void
-accept_all(int listener, bool tcp)
+accept_all(int listener, bool local)
 {
     int fd, on = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
@@ -228,9 +265,14 @@ accept_all(int listener, bool tcp)
             die("calloc");
         }
         conn->fd = fd;
-        if (tcp) {
+        if (!local) {
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         }
+#ifdef WITH_TLS
+        if (tls_server != NULL) {
+            conn->tls = tls_accept(fd);
+        }
+#endif
         watch(EPOLL_CTL_ADD, fd, EPOLLIN, conn);
     }
 }
@@ -318,7 +360,7 @@ static void
 serve(int listener, const char *transport)
 {
     static char listener_mark, stdin_mark;
-    bool udp = !strcmp(transport, "udp"), tcp = !strcmp(transport, "tcp");
+    bool udp = !strcmp(transport, "udp"), local = !strcmp(transport, "unix");
     struct epoll_event events[MAX_EVENTS];
     watch(EPOLL_CTL_ADD, listener, EPOLLIN, &listener_mark);
     struct epoll_event input = {.events = EPOLLIN, .data.ptr = &stdin_mark};
@@ -339,7 +381,7 @@ serve(int listener, const char *transport)
                 echo_datagrams(listener);
             }
             else {
-                accept_all(listener, tcp);
+                accept_all(listener, local);
             }
         }
     }
@@ -370,6 +412,14 @@ main(int argc, char **argv)
     }
     epfd = epoll_create1(EPOLL_CLOEXEC);
     make_answers();
+    if (!strcmp(argv[2], "tls")) {
+#ifdef WITH_TLS
+        tls_open(argv[3]);
+#else
+        fprintf(stderr, "%s: built without TLS\n", argv[0]);
+        return 2;
+#endif
+    }
     int listener = open_listener(argv[2], argv[3]);
     announce(listener, argv[2], argv[3]);
     serve(listener, argv[2]);

@@ -3,12 +3,14 @@
  *
  * Started by benchmarks/net.py; prints one line of JSON and ends by itself: every mode
  * is bounded by --duration, and an alarm ends the process if all else fails. It talks
- * to loopback and Unix addresses only and refuses any other.
+ * to loopback and Unix addresses only and refuses any other. Over TLS (an address that
+ * begins with tls:) it asks for no certificate; see tls_io.h.
  *
  * Modes:
  *   echo     N connections, each with `depth` requests under way; a request is
  *            `request` bytes and is answered when `reply` bytes have come
- *   connect  N at a time: connect, one request, its answer, close
+ *   connect  N at a time: connect, one request, its answer, close; with --resume each
+ *            TLS handshake but the first resumes the latest session
  *   hold     N connections, one request each, then silence until stdin ends
  *   http     as echo; the request is a GET, the length of the answer is learned from
  *            the first one's header, and every later one must have the same
@@ -39,6 +41,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tls_io.h"
+
 #define NS_PER_S 1000000000ULL
 #define MAX_DEPTH 1024
 #define MAX_EVENTS 512
@@ -51,10 +55,17 @@
 #define HIST_SIZE (64 * SUB_STEPS)
 
 typedef enum { MODE_ECHO, MODE_CONNECT, MODE_HOLD, MODE_HTTP } Mode;
-typedef enum { CONN_NONE, CONN_CONNECTING, CONN_OPEN, CONN_RETRY } ConnState;
+typedef enum {
+    CONN_NONE,
+    CONN_CONNECTING,
+    CONN_HANDSHAKE,
+    CONN_OPEN,
+    CONN_RETRY,
+} ConnState;
 
 typedef struct {
     int fd;
+    Tls *tls; /* NULL before the handshake, and without TLS; owned */
     ConnState state;
     bool wants_out;
     unsigned outstanding; /* requests queued and not yet answered */
@@ -68,7 +79,7 @@ typedef struct {
 
 static struct {
     Mode mode;
-    bool udp;
+    bool udp, tls, resume;
     struct sockaddr_storage to;
     socklen_t to_len;
     unsigned connections, depth;
@@ -84,7 +95,7 @@ static struct {
     unsigned started, open, pending, retrying, next_source;
     bool loaded; /* connections may send */
     bool measuring;
-    uint64_t requests, bytes_in, bytes_out, errors, lost;
+    uint64_t requests, bytes_in, bytes_out, errors, lost, resumed;
     uint64_t hist[HIST_SIZE], latency_max;
 } G;
 
@@ -213,10 +224,12 @@ parse_address(const char *text)
         G.to_len = sizeof(*un);
         return;
     }
-    if (strncmp(text, "tcp:", 4) != 0 && strncmp(text, "udp:", 4) != 0) {
-        die("address must be tcp:HOST:PORT, udp:HOST:PORT or unix:PATH");
+    if (strncmp(text, "tcp:", 4) != 0 && strncmp(text, "udp:", 4) != 0
+        && strncmp(text, "tls:", 4) != 0) {
+        die("address must be tcp:HOST:PORT, tls:HOST:PORT, udp:HOST:PORT or unix:PATH");
     }
     G.udp = text[0] == 'u';
+    G.tls = strncmp(text, "tls", 3) == 0;
     char host[64];
     const char *colon = strrchr(text, ':');
     size_t len = (size_t)(colon - (text + 4));
@@ -249,6 +262,92 @@ parse_address(const char *text)
     }
 }
 
+/* ---- TLS ---- */
+
+#ifdef WITH_TLS
+static SSL_CTX *tls_client;
+static SSL_SESSION *latest_session; /* owned */
+
+static int
+keep_session(SSL *tls, SSL_SESSION *session)
+{
+    (void)tls;
+    SSL_SESSION_free(latest_session);
+    latest_session = session;
+    return 1; /* it is ours now */
+}
+
+static void
+tls_open(void)
+{
+    tls_client = tls_context(TLS_client_method());
+    if (tls_client == NULL) {
+        die("no TLS context");
+    }
+    if (G.resume) {
+        SSL_CTX_set_session_cache_mode(tls_client, SSL_SESS_CACHE_CLIENT
+                                                       | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(tls_client, keep_session);
+    }
+}
+
+static Tls *
+tls_connect(int fd)
+{
+    SSL *tls = SSL_new(tls_client);
+    if (tls == NULL || SSL_set_fd(tls, fd) != 1
+        || (latest_session != NULL && SSL_set_session(tls, latest_session) != 1)) {
+        die("SSL_new");
+    }
+    SSL_set_connect_state(tls);
+    return tls;
+}
+
+/* 1 when the handshake is done, 0 when more has to come, -1 when it failed. */
+static int
+tls_handshake(Tls *tls)
+{
+    int rc = SSL_do_handshake(tls);
+    if (rc != 1) {
+        return tls_failure(tls, rc) < 0 && errno == EAGAIN ? 0 : -1;
+    }
+    return 1;
+}
+
+static bool
+tls_resumed(Tls *tls)
+{
+    return tls != NULL && SSL_session_reused(tls);
+}
+#else
+static void
+tls_open(void)
+{
+    die("built without TLS");
+}
+
+static Tls *
+tls_connect(int fd)
+{
+    (void)fd;
+    return NULL;
+}
+
+static int
+tls_handshake(Tls *tls)
+{
+    (void)tls;
+    return -1;
+}
+
+static bool
+tls_resumed(Tls *tls)
+{
+    (void)tls;
+    return false;
+}
+#endif
+
 /* ---- one connection ---- */
 
 static void conn_start(Conn *conn);
@@ -269,9 +368,11 @@ conn_interest(Conn *conn, bool out)
 static void
 conn_close(Conn *conn, bool failed)
 {
+    io_close(conn->tls);
+    conn->tls = NULL;
     close(conn->fd);
     conn->fd = -1;
-    if (conn->state == CONN_CONNECTING) {
+    if (conn->state == CONN_CONNECTING || conn->state == CONN_HANDSHAKE) {
         G.pending--;
     }
     else if (conn->state == CONN_OPEN) {
@@ -308,7 +409,7 @@ conn_flush(Conn *conn)
         if (len > conn->to_send) {
             len = (size_t)conn->to_send;
         }
-        ssize_t n = send(conn->fd, G.out + at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = io_send(conn->tls, conn->fd, G.out + at, len);
         if (n < 0) {
             if (errno == EINTR) {
                 continue;
@@ -335,6 +436,7 @@ answer_complete(Conn *conn, uint64_t now)
 {
     if (G.measuring) {
         G.requests++;
+        G.resumed += tls_resumed(conn->tls);
         hist_add(now - conn->sent_at[conn->head]);
     }
     conn->head = (conn->head + 1) % G.depth;
@@ -365,7 +467,7 @@ conn_receive(Conn *conn, uint64_t now)
 {
     int complete = 0;
     for (;;) {
-        ssize_t n = recv(conn->fd, G.scratch, SCRATCH_BYTES, MSG_DONTWAIT);
+        ssize_t n = io_recv(conn->tls, conn->fd, G.scratch, SCRATCH_BYTES);
         if (n < 0) {
             if (errno == EINTR) {
                 continue;
@@ -422,10 +524,33 @@ conn_opened(Conn *conn, uint64_t now)
     }
 }
 
+/* The connection is made, or another part of the handshake has come. */
+static void
+conn_handshake(Conn *conn, uint64_t now)
+{
+    if (conn->state == CONN_CONNECTING) {
+        conn->state = CONN_HANDSHAKE;
+        conn->tls = tls_connect(conn->fd);
+        conn_interest(conn, false);
+    }
+    int done = tls_handshake(conn->tls);
+    if (done < 0) {
+        conn_close(conn, true);
+    }
+    else if (done) {
+        G.pending--;
+        conn_opened(conn, now);
+    }
+}
+
 static void
 conn_event(Conn *conn, uint32_t events)
 {
     uint64_t now = now_ns();
+    if (conn->state == CONN_HANDSHAKE) {
+        conn_handshake(conn, now);
+        return;
+    }
     if (conn->state == CONN_CONNECTING) {
         int error = 0;
         socklen_t len = sizeof(error);
@@ -435,6 +560,10 @@ conn_event(Conn *conn, uint32_t events)
             return;
         }
         if (!(events & EPOLLOUT)) {
+            return;
+        }
+        if (G.tls) {
+            conn_handshake(conn, now);
             return;
         }
         G.pending--;
@@ -506,13 +635,14 @@ conn_start(Conn *conn)
     if (rc < 0 && errno != EINPROGRESS) {
         die("connect: %s", strerror(errno));
     }
-    struct epoll_event event = {.events = EPOLLIN | (rc < 0 ? EPOLLOUT : 0)};
+    bool wait = rc < 0 || G.tls;
+    struct epoll_event event = {.events = EPOLLIN | (wait ? EPOLLOUT : 0)};
     event.data.ptr = conn;
-    conn->wants_out = rc < 0;
+    conn->wants_out = wait;
     if (epoll_ctl(G.epfd, EPOLL_CTL_ADD, fd, &event) < 0) {
         die("epoll_ctl: %s", strerror(errno));
     }
-    if (rc < 0) {
+    if (wait) {
         conn->state = CONN_CONNECTING;
         G.pending++;
     }
@@ -675,14 +805,15 @@ measure(void)
     cpu[1] = own_cpu_ns();
     server_times(&ran[1], &waited[1]);
     printf("{\"requests\": %llu, \"seconds\": %.6f, \"bytes_in\": %llu, "
-           "\"bytes_out\": %llu, \"errors\": %llu, \"lost\": %llu, "
+           "\"bytes_out\": %llu, \"errors\": %llu, \"lost\": %llu, \"resumed\": %llu, "
            "\"connections\": %u, \"reply\": %zu, \"server_cpu_ns\": %llu, "
            "\"server_wait_ns\": %llu, \"load_cpu_ns\": %llu, "
            "\"latency_us\": {\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, "
            "\"p999\": %.1f, \"max\": %.1f}}\n",
            (unsigned long long)G.requests, (double)(wall[1] - wall[0]) / 1e9,
            (unsigned long long)G.bytes_in, (unsigned long long)G.bytes_out,
-           (unsigned long long)G.errors, (unsigned long long)G.lost, G.open, G.reply,
+           (unsigned long long)G.errors, (unsigned long long)G.lost,
+           (unsigned long long)G.resumed, G.open, G.reply,
            (unsigned long long)(ran[1] - ran[0]),
            (unsigned long long)(waited[1] - waited[0]),
            (unsigned long long)(cpu[1] - cpu[0]), hist_us(0.5), hist_us(0.9),
@@ -696,12 +827,19 @@ learn_http_reply(void)
     static char answer[65536];
     size_t have = 0;
     int fd = socket(G.to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&G.to, G.to_len) < 0
-        || send(fd, G.out, G.request, MSG_NOSIGNAL) != (ssize_t)G.request) {
+    if (fd < 0 || connect(fd, (struct sockaddr *)&G.to, G.to_len) < 0) {
+        die("first connection: %s", strerror(errno));
+    }
+    Tls *tls = G.tls ? tls_connect(fd) : NULL;
+    if (io_send(tls, fd, G.out, G.request) != (ssize_t)G.request) {
         die("first request: %s", strerror(errno));
     }
     for (;;) {
-        ssize_t n = recv(fd, answer + have, sizeof(answer) - 1 - have, 0);
+        struct pollfd input = {.fd = fd, .events = POLLIN};
+        if (tls == NULL) {
+            poll(&input, 1, -1);
+        }
+        ssize_t n = io_recv(tls, fd, answer + have, sizeof(answer) - 1 - have);
         if (n <= 0) {
             die("the first answer ended after %zu bytes", have);
         }
@@ -723,6 +861,7 @@ learn_http_reply(void)
             break;
         }
     }
+    io_close(tls);
     close(fd);
 }
 
@@ -783,6 +922,10 @@ parse_arguments(int argc, char **argv)
         const char *name = argv[i];
         if (strcmp(name, "--verify") == 0) {
             G.verify = true;
+            continue;
+        }
+        if (strcmp(name, "--resume") == 0) {
+            G.resume = true;
             continue;
         }
         if (i + 1 == argc) {
@@ -852,6 +995,9 @@ main(int argc, char **argv)
     }
     G.epfd = epoll_create1(EPOLL_CLOEXEC);
     make_requests();
+    if (G.tls) {
+        tls_open();
+    }
     if (G.mode == MODE_HTTP) {
         learn_http_reply();
     }

@@ -7,6 +7,8 @@ and latencies are kept beside it.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import importlib.util
 import json
@@ -44,14 +46,33 @@ _C_KINDS = {
 _PACKAGES = ("uvicorn", "aiohttp")  # kinds that need a package of their own name
 
 
-def program(name):
-    """The path of `name`.c of this folder, compiled once per source and flags."""
+def _compile(compiler, name, tls, path):
     source = os.path.join(_HERE, name + ".c")
-    with open(source, "rb") as file:
-        mark = hashlib.sha256(file.read() + " ".join(_CFLAGS).encode()).hexdigest()[:16]
+    flags = [*_CFLAGS, "-DWITH_TLS"] if tls else _CFLAGS
+    libraries = ["-lssl", "-lcrypto"] if tls else []
+    built = subprocess.run(
+        [*compiler, *flags, source, "-o", path, *libraries],
+        capture_output=True,
+        text=True,
+    )
+    if not built.returncode:
+        return
+    said = built.stderr.strip()
+    if tls and ("openssl/" in said or "-lssl" in said or "-lcrypto" in said):
+        raise NotSupported(f"no OpenSSL (Debian: libssl-dev) to build {name}.c with")
+    raise Failed(f"{name}.c does not compile: {said[:500]}")
+
+
+@functools.lru_cache(maxsize=None)
+def program(name, tls=False):
+    """The path of `name`.c of this folder, compiled once per source and flags."""
+    mark = hashlib.sha256(" ".join(_CFLAGS).encode())
+    for source in (name + ".c", "tls_io.h"):
+        with open(os.path.join(_HERE, source), "rb") as file:
+            mark.update(file.read())
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = os.path.join(cache, "cloop-benchmarks")
-    path = os.path.join(folder, f"{name}-{mark}")
+    path = os.path.join(folder, f"{name}{'-tls' * tls}-{mark.hexdigest()[:16]}")
     if os.path.exists(path):
         return path
     compiler = os.environ.get("CC", "cc").split()
@@ -59,13 +80,34 @@ def program(name):
         raise NotSupported(f"no C compiler ({compiler[0]}) for {name}.c")
     os.makedirs(folder, exist_ok=True)
     unfinished = f"{path}.{os.getpid()}"
-    built = subprocess.run(
-        [*compiler, *_CFLAGS, source, "-o", unfinished], capture_output=True, text=True
-    )
-    if built.returncode:
-        raise Failed(f"{name}.c does not compile: {built.stderr.strip()[:500]}")
+    _compile(compiler, name, tls, unfinished)
     os.replace(unfinished, path)
     return path
+
+
+@functools.lru_cache(maxsize=None)
+def certificate():
+    """The path of a file with a new key (P-256) and its certificate, for this run."""
+    if shutil.which("openssl") is None:
+        raise NotSupported("no openssl command to make a certificate with")
+    folder = tempfile.mkdtemp(prefix="cloop-bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    key, signed, both = (os.path.join(folder, n) for n in ("key", "cert", "both.pem"))
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
+        + ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        + ["-keyout", key, "-out", signed],
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode:
+        raise Failed(f"no certificate: {made.stderr.strip()[:500]}")
+    with open(both, "w") as file:
+        for part in (key, signed):
+            with open(part) as source:
+                file.write(source.read())
+    return both
 
 
 def read_line(process, timeout_s):
@@ -112,6 +154,7 @@ class NetScenario(Scenario):
         line=0,
         connections=100,
         depth=1,
+        resume=False,
         extra=False,
         heavy=False,
         **targets,
@@ -126,15 +169,20 @@ class NetScenario(Scenario):
         self.line = line
         self.connections = connections
         self.depth = depth
+        self.resume = resume  # each TLS handshake resumes a session
         self.extra = extra  # runs only with --all
 
-    def _server_argv(self, contestant, path):
+    def _server_argv(self, contestant, folder):
+        tls = self.transport == "tls"
+        path = certificate() if tls else os.path.join(folder, "s")
         if contestant.binary:
-            if self.kind not in _C_KINDS or self.mode == "hold":
+            if self.kind not in _C_KINDS:
                 raise NotSupported("the C server has no such kind")
+            if self.mode == "hold" and not tls:
+                raise NotSupported("the C server keeps nothing for a connection")
             sizes = map(str, (self.request, self.reply))
             kind = _C_KINDS[self.kind]
-            return [program("echo_server"), kind, self.transport, path, *sizes]
+            return [program("echo_server", tls), kind, self.transport, path, *sizes]
         if self.kind in _PACKAGES and importlib.util.find_spec(self.kind) is None:
             raise NotSupported(f"{self.kind} is not installed")
         return isolate.python(
@@ -146,12 +194,13 @@ class NetScenario(Scenario):
             "--request", self.request,
             "--reply", self.reply,
             "--line", self.line or self.request,
+            "--depth", self.depth,
         )  # fmt: skip
 
     def _load_argv(self, address, pid, settings, connections):
         hold = self.mode == "hold"
         argv = [
-            program("loadgen"),
+            program("loadgen", self.transport == "tls"),
             "--to", address,
             "--mode", self.mode,
             "--request", self.request,
@@ -162,13 +211,14 @@ class NetScenario(Scenario):
             "--warmup", settings.warmup_s,
             "--duration", _HOLD_S if hold else settings.duration_s,
             "--server-pid", pid,
+            *(["--resume"] if self.resume else []),
         ]  # fmt: skip
         return list(map(str, argv))
 
     def measure(self, contestant, settings):
         connections = min(self.connections, 100) if settings.quick else self.connections
         with tempfile.TemporaryDirectory(prefix="cloop-bench-") as folder:
-            argv = self._server_argv(contestant, os.path.join(folder, "s"))
+            argv = self._server_argv(contestant, folder)
             pipe = subprocess.PIPE
             server = isolate.popen(
                 argv, core=settings.server_core, stdin=pipe, stdout=pipe, stderr=pipe
@@ -199,6 +249,8 @@ class NetScenario(Scenario):
             raise Failed("no request was answered")
         if report["errors"] > report["requests"] / 100:
             raise Failed(f"{report['errors']} errors, {report['requests']} answers")
+        if self.resume and report["resumed"] < report["requests"] * 0.9:
+            raise Failed(f"{report['resumed']} of {report['requests']} resumed")
         window_ns = report["seconds"] * 1e9
         return {
             "value": report["server_cpu_ns"] / report["requests"],

@@ -29,6 +29,7 @@ MODULES = (
     "bench_bulk",
     "bench_connections",
     "bench_http",
+    "bench_tls",
 )
 
 SCENARIOS = {}  # name -> Scenario, in the order of the report

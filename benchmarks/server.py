@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import socket
+import ssl
 import sys
 import threading
 
@@ -124,11 +125,22 @@ class DatagramEcho(asyncio.DatagramProtocol):
         self.transport.sendto(data, addr)
 
 
+def _tls_context(options):
+    """The context of a TLS server as programs make it; None without TLS."""
+    if options.transport != "tls":
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.path)
+    return context
+
+
 async def _serve_protocol(loop, options, factory):
     if options.transport == "unix":
         server = await loop.create_unix_server(factory, options.path, backlog=_BACKLOG)
     else:
-        server = await loop.create_server(factory, "127.0.0.1", 0, backlog=_BACKLOG)
+        server = await loop.create_server(
+            factory, "127.0.0.1", 0, backlog=_BACKLOG, ssl=_tls_context(options)
+        )
     return _address(server, options)
 
 
@@ -136,11 +148,11 @@ def _address(server, options):
     options.keep = server  # uvloop closes a Unix server that nobody holds
     if options.transport == "unix":
         return "unix:" + options.path
-    return _tcp_address(server.sockets[0].getsockname())
+    return _ip_address(server.sockets[0].getsockname(), options)
 
 
-def _tcp_address(name):
-    return f"tcp:{name[0]}:{name[1]}"
+def _ip_address(name, options):
+    return f"{options.transport}:{name[0]}:{name[1]}"
 
 
 @kind
@@ -150,7 +162,7 @@ async def protocol(loop, options):
 
 @kind
 async def buffered(loop, options):
-    size = min(max(4096, 2 * options.request), _CHUNK)
+    size = min(max(4096, 2 * options.request * options.depth), _CHUNK)
     return await _serve_protocol(loop, options, lambda: BufferedEcho(size))
 
 
@@ -178,8 +190,7 @@ async def datagram(loop, options):
     transport, _ = options.keep = await loop.create_datagram_endpoint(
         DatagramEcho, local_addr=("127.0.0.1", 0)
     )
-    host, port = transport.get_extra_info("sockname")[:2]
-    return f"udp:{host}:{port}"
+    return _ip_address(transport.get_extra_info("sockname"), options)
 
 
 # ---- streams ----
@@ -203,7 +214,11 @@ def _stream_kind(function):
             )
         else:
             server = await asyncio.start_server(
-                connected, "127.0.0.1", 0, backlog=_BACKLOG
+                connected,
+                "127.0.0.1",
+                0,
+                backlog=_BACKLOG,
+                ssl=_tls_context(options),
             )
         return _address(server, options)
 
@@ -301,7 +316,7 @@ def _sock_kind(function):
         tasks.add(loop.create_task(accept()))
         if options.transport == "unix":
             return "unix:" + options.path
-        return _tcp_address(listener.getsockname())
+        return _ip_address(listener.getsockname(), options)
 
     KINDS[function.__name__] = start
     return start
@@ -344,9 +359,14 @@ async def uvicorn(loop, options):
         await send({"type": "http.response.body", "body": _HTTP_BODY})
 
     listener = _listening_socket(options)
-    address = _tcp_address(listener.getsockname())  # a loop may take the descriptor
+    address = _ip_address(listener.getsockname(), options)  # a loop may take it over
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="off", loop="none"
+        app,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        loop="none",
+        ssl_certfile=options.path if options.transport == "tls" else None,
     )
     server = uvicorn.Server(config)
     options.keep = loop.create_task(server.serve(sockets=[listener]))
@@ -369,8 +389,11 @@ async def aiohttp(loop, options):
     runner = options.keep = web.AppRunner(app, access_log=None)
     await runner.setup()
     listener = _listening_socket(options)
-    address = _tcp_address(listener.getsockname())
-    await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+    address = _ip_address(listener.getsockname(), options)
+    site = web.SockSite(
+        runner, listener, backlog=_BACKLOG, ssl_context=_tls_context(options)
+    )
+    await site.start()
     return address
 
 
@@ -405,11 +428,16 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server")
     parser.add_argument("--loop", required=True, choices=list(loops.CONTESTANTS))
     parser.add_argument("--kind", required=True, choices=list(KINDS))
-    parser.add_argument("--transport", default="tcp", choices=["tcp", "unix", "udp"])
-    parser.add_argument("--path", default="", help="of the Unix socket")
+    parser.add_argument(
+        "--transport", default="tcp", choices=["tcp", "unix", "udp", "tls"]
+    )
+    parser.add_argument(
+        "--path", default="", help="of the Unix socket; of certificate and key"
+    )
     parser.add_argument("--request", type=int, default=1024)
     parser.add_argument("--reply", type=int, default=1024)
     parser.add_argument("--line", type=int, default=64)
+    parser.add_argument("--depth", type=int, default=1, help="requests under way")
     options = parser.parse_args(argv)
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -105,11 +105,29 @@ def test_net_scenario_runs(item, loop):
 
 @needs_compiler
 @pytest.mark.parametrize("loop", ["stock", "cloop", "c"])
-@pytest.mark.parametrize("kind", ["protocol", "buffered", "streams_read", "sock"])
-def test_echo_is_exact(kind, loop):
+@pytest.mark.parametrize(
+    "kind, transport",
+    [
+        ("protocol", "tcp"),
+        ("buffered", "tcp"),
+        ("streams_read", "tcp"),
+        ("sock", "tcp"),
+        ("protocol", "tls"),
+        ("buffered", "tls"),
+        ("streams_read", "tls"),
+    ],
+)
+def test_echo_is_exact(kind, transport, loop):
     """The generator compares every byte; requests are larger than socket buffers."""
     item = net.NetScenario(
-        "exact", "echo", "", kind, request=300_001, connections=3, depth=3
+        "exact",
+        "echo",
+        "",
+        kind,
+        transport=transport,
+        request=300_001,
+        connections=3,
+        depth=3,
     )
     settings = scenario.Settings(quick=True)
     argv = item._load_argv
@@ -150,12 +168,53 @@ def test_load_ends_when_nobody_answers():
     assert json.loads(done.stdout)["requests"] == 0
 
 
+@needs_compiler
+def test_without_openssl_tls_is_not_supported(monkeypatch, tmp_path):
+    """A machine that has no libssl-dev says so, and measures the rest."""
+    (tmp_path / "openssl").mkdir()
+    for header in ("ssl.h", "err.h"):
+        (tmp_path / "openssl" / header).write_text("#error no openssl/ssl.h here")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("CPATH", str(tmp_path))
+    net.program.cache_clear()
+    try:
+        assert os.path.exists(net.program("loadgen"))
+        for contestant in ("cloop", "c"):
+            with pytest.raises(scenario.NotSupported, match="libssl-dev"):
+                SCENARIOS["tls_protocol_1k"].measure(
+                    loops.CONTESTANTS[contestant], scenario.Settings(quick=True)
+                )
+    finally:
+        net.program.cache_clear()
+
+
+@needs_compiler
+def test_resumed_handshakes_are_counted():
+    """A server that gives no tickets is no contestant in resumption."""
+    item = SCENARIOS["tls_handshake_resumed"]
+    settings = scenario.Settings(quick=True)
+    try:
+        sample = item.measure(loops.CONTESTANTS["stock"], settings)
+    except scenario.NotSupported as exc:
+        pytest.skip(str(exc))
+    assert sample["requests"] > 0
+    full = SCENARIOS["tls_handshake_full"]
+    full.resume, argv = True, full._load_argv
+    full._load_argv = lambda *args: [a for a in argv(*args) if a != "--resume"]
+    try:
+        with pytest.raises(scenario.Failed, match=r"0 of .* resumed"):
+            full.measure(loops.CONTESTANTS["stock"], settings)
+    finally:
+        full.resume = False
+        del full._load_argv
+
+
 # ---- the register ----
 
 
 def test_targets_are_about_known_contestants():
     targets = [t for s in SCENARIOS.values() for t in s.targets.items()]
-    assert {loop for loop, _ in targets} <= {"stock", "uvloop", "c"}
+    assert {loop for loop, _ in targets} <= set(loops.CONTESTANTS) - {"cloop"}
     assert all(ratio > 0 for _, ratio in targets)
 
 
