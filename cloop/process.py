@@ -1,32 +1,32 @@
 """Child processes: subprocess_exec(), subprocess_shell() and who waits for the child.
 
-The transport is asyncio's own (its pipes are ours, by connect_read_pipe and
-connect_write_pipe), and so are the argument checks of the running version; what differs
-is how the end of a child is learned. Where the kernel has pidfds the loop watches one:
-no thread, no SIGCHLD handler, nobody else's children touched. Elsewhere a thread waits
-for exactly this child. asyncio's child watchers are not consulted.
+The transport is asyncio's own (its pipes are ours), and so are the argument checks of
+the running version; what differs is how the end of a child is learned. Where the kernel
+has pidfds the loop watches one: no thread, no SIGCHLD handler, nobody else's children
+touched. Elsewhere a thread waits until exactly this child has ended. Either way it is
+the loop's thread that reaps it, so that a signal never meets another process with the
+child's number.
+
+asyncio's child watchers (up to 3.13) are asked only when the program has set one that
+does something else than its default does: such a one may reap every child there is.
 """
 
+import asyncio
+import contextlib
 import os
 import signal
+import sys
 import threading
 from asyncio import base_events, unix_events
+from asyncio.base_subprocess import ReadSubprocessPipeProto, WriteSubprocessPipeProto
+from asyncio.futures import _set_result_unless_cancelled
 from asyncio.log import logger
+
+from . import _cloop
 
 __all__ = ("ProcessMixin",)
 
 _UNKNOWN_RETURNCODE = 255  # stock's, for a child that somebody else has waited for
-
-
-def _open_pidfd(pid):
-    """A descriptor that becomes readable when the child ends, or None."""
-    try:
-        return os.pidfd_open(pid)
-    except (
-        AttributeError,
-        OSError,
-    ):  # Python 3.8; an old kernel, or no descriptor left
-        return None
 
 
 def _returncode(status):
@@ -34,23 +34,24 @@ def _returncode(status):
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _wait(proc, blocking):
-    """Reap the child of the Popen `proc`; its return code, or None while it runs."""
-    while True:
-        try:
-            pid, status = os.waitpid(proc.pid, 0 if blocking else os.WNOHANG)
-        except InterruptedError:
-            continue
-        except ChildProcessError:
-            if proc.returncode is not None:  # Popen.poll() was first
-                return proc.returncode
-            logger.warning(
-                "Unknown child process pid %d, will report returncode %d",
-                proc.pid,
-                _UNKNOWN_RETURNCODE,
-            )
-            return _UNKNOWN_RETURNCODE
-        return _returncode(status) if pid else None
+def _reap(proc, flags=os.WNOHANG):
+    """Wait for the child of the Popen `proc`: the return code, None while it runs."""
+    try:
+        pid, status = os.waitpid(proc.pid, flags)
+    except ChildProcessError:
+        if proc.returncode is not None:  # Popen.poll() was first
+            return proc.returncode
+        logger.warning(
+            "Unknown child process pid %d, will report returncode %d",
+            proc.pid,
+            _UNKNOWN_RETURNCODE,
+        )
+        return _UNKNOWN_RETURNCODE
+    return _returncode(status) if pid else None
+
+
+async def _nothing():
+    pass
 
 
 class SubprocessTransport(unix_events._UnixSubprocessTransport):
@@ -58,43 +59,100 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
 
     _pidfd = None
 
+    def __init__(self, *args, **kwargs):
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            if self._proc is not None:  # started, but nobody will hear of it
+                self._kill_now()
+                self.close()
+                for file in (self._proc.stdin, self._proc.stdout, self._proc.stderr):
+                    if file is not None:
+                        file.close()
+            raise
+
+    def _start(self, **kwargs):
+        super()._start(**kwargs)
+        self._pidfd = _cloop._pidfd_open(self._proc.pid)
+
+    # -- the pipes ---------------------------------------------------------------------
+
+    def _connect_pipes(self, waiter):
+        """All at once, and not in the task that stock makes of what is returned: one
+        that can be cancelled leaves pipes nobody closes, and a _wait() without end.
+        """
+        loop, proc = self._loop, self._proc
+        for fd, file in enumerate((proc.stdin, proc.stdout, proc.stderr)):
+            if file is None:
+                continue
+            if fd == 0:
+                protocol = WriteSubprocessPipeProto(self, fd)
+                protocol.pipe = loop._make_write_pipe_transport(file, protocol)
+            else:
+                protocol = ReadSubprocessPipeProto(self, fd)
+                protocol.pipe = loop._make_read_pipe_transport(file, protocol)
+            self._pipes[fd] = protocol
+        self._pipes_connected = True  # 3.14 asks
+        loop.call_soon(self._protocol.connection_made, self)
+        self._pending_calls = None  # what is called from now on comes after that
+        loop.call_soon(_set_result_unless_cancelled, waiter, None)
+        return _nothing()
+
+    # -- the end of the child ----------------------------------------------------------
+
     def _watch(self):
         """Learn of the end of the child, which has just been started."""
-        self._pidfd = _open_pidfd(self._pid)
         if self._pidfd is not None:
-            self._loop.add_reader(self._pidfd, self._on_pidfd)
+            self._loop.add_reader(self._pidfd, self._on_end)
         else:
             threading.Thread(
                 target=_wait_in_thread,
-                args=(self._loop, self),
+                args=(self._loop, self, self._proc),
                 name=f"cloop-waitpid-{self._pid}",
                 daemon=True,
             ).start()
 
-    def _on_pidfd(self):
-        returncode = _wait(self._proc, blocking=False)
+    def _on_end(self):
+        returncode = _reap(self._proc)
         if returncode is not None:
-            self._close_pidfd()
             self._process_exited(returncode)
+
+    def _process_exited(self, returncode):
+        self._close_pidfd()
+        super()._process_exited(returncode)
+
+    def _kill_now(self):
+        """Kill the child, of which nobody else will learn, and wait until it is gone;
+        its return code, or None for one that may not be killed.
+        """
+        flags = 0
+        try:
+            self.kill()
+        except PermissionError:
+            flags = os.WNOHANG
+        self._close_pidfd()
+        if self._proc.returncode is None:
+            self._proc.returncode = _reap(self._proc, flags)
+        return self._proc.returncode
 
     def _close_pidfd(self):
         pidfd, self._pidfd = self._pidfd, None
         if pidfd is not None:
-            if not self._loop.is_closed():
+            if self._loop is not None and not self._loop.is_closed():
                 self._loop.remove_reader(pidfd)
             os.close(pidfd)
+
+    # -- the face ----------------------------------------------------------------------
 
     def send_signal(self, signum):
         self._check_proc()
         if self._returncode is not None or self._proc.returncode is not None:
             return  # reaped: the number may be another process's by now
-        try:
+        with contextlib.suppress(ProcessLookupError):
             if self._pidfd is not None:
-                signal.pidfd_send_signal(self._pidfd, signum)
+                _cloop._pidfd_send_signal(self._pidfd, signum)
             else:
-                os.kill(self._pid, signum)
-        except ProcessLookupError:
-            pass
+                os.kill(self._proc.pid, signum)
 
     def terminate(self):
         self.send_signal(signal.SIGTERM)
@@ -102,18 +160,51 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
     def kill(self):
         self.send_signal(signal.SIGKILL)
 
+    def close(self):
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is not None and not self._loop.is_closed():
+            for protocol in self._pipes.values():
+                if protocol is not None:
+                    protocol.pipe.close()
+        if (
+            self._proc is not None
+            and self._returncode is None
+            and self._proc.poll() is None
+        ):
+            if self._loop.get_debug():
+                logger.warning("Close running child process: kill %r", self)
+            with contextlib.suppress(PermissionError):  # a setuid program
+                self.kill()
+
     def __del__(self):
         super().__del__()
-        if self._pidfd is not None:
-            self._close_pidfd()
+        self._close_pidfd()
 
 
-def _wait_in_thread(loop, transport):
-    returncode = _wait(transport._proc, blocking=True)
+def _wait_in_thread(loop, transport, proc):
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, proc.pid, os.WEXITED | os.WNOWAIT)
     try:
-        loop.call_soon_threadsafe(transport._process_exited, returncode)
+        loop.call_soon_threadsafe(transport._on_end)
     except RuntimeError:
-        logger.warning("Loop %r that handles pid %r is closed", loop, transport._pid)
+        logger.warning("Loop %r that handles pid %r is closed", loop, proc.pid)
+        if proc.returncode is None:
+            proc.returncode = _reap(proc)
+
+
+def _find_watcher():
+    """The child watcher to be asked, or None."""
+    if sys.version_info >= (3, 14):
+        return None
+    watcher = getattr(asyncio.get_event_loop_policy(), "_watcher", None)
+    ours = ["ThreadedChildWatcher", "PidfdChildWatcher"]
+    if watcher is None or type(watcher) in [
+        getattr(unix_events, name, None) for name in ours
+    ]:
+        return None
+    return watcher
 
 
 class ProcessMixin:
@@ -135,27 +226,49 @@ class ProcessMixin:
         extra=None,
         **kwargs,
     ):
-        waiter = self.create_future()
-        transport = SubprocessTransport(
-            self,
-            protocol,
-            args,
-            shell,
-            stdin,
-            stdout,
-            stderr,
-            bufsize,
-            waiter=waiter,
-            extra=extra,
-            **kwargs,
-        )
-        transport._watch()
-        try:
-            await waiter
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException:
-            transport.close()
-            await transport._wait()
-            raise
-        return transport
+        watcher = _find_watcher()
+        with watcher if watcher is not None else contextlib.nullcontext():
+            if watcher is not None and not watcher.is_active():
+                raise RuntimeError(
+                    "asyncio.get_child_watcher() is not activated, "
+                    "subprocess support is not installed."
+                )
+            waiter = self.create_future()
+            transport = SubprocessTransport(
+                self,
+                protocol,
+                args,
+                shell,
+                stdin,
+                stdout,
+                stderr,
+                bufsize,
+                waiter=waiter,
+                extra=extra,
+                **kwargs,
+            )
+            try:
+                if watcher is not None:
+                    watcher.add_child_handler(
+                        transport.get_pid(), self._child_watcher_callback, transport
+                    )
+                else:
+                    transport._watch()
+            except BaseException:
+                returncode = transport._kill_now()
+                if returncode is not None:
+                    transport._process_exited(returncode)
+                transport.close()
+                raise
+            try:
+                await waiter
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                transport.close()
+                await transport._wait()
+                raise
+            return transport
+
+    def _child_watcher_callback(self, pid, returncode, transport):
+        self.call_soon_threadsafe(transport._process_exited, returncode)

@@ -8,6 +8,7 @@
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/task.h"
+#include "io/child.h"
 #include "io/datagram.h"
 #include "io/listener.h"
 #include "io/pipe.h"
@@ -92,6 +93,7 @@ module_exec(PyObject *module)
         || datagram_complete_type(state) < 0 || pipe_complete_types(state) < 0
         || tls_complete_type(state) < 0
         || add_methods(state->LoopType, sockops_methods) < 0
+        || PyModule_AddFunctions(module, child_functions) < 0
         || PyModule_AddFunctions(module, tls_functions) < 0) {
         return -1;
     }

@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,6 +56,8 @@
     X(socketpair)                                                                      \
     X(pipe2)                                                                           \
     X(fcntl)                                                                           \
+    X(pidfd_open)                                                                      \
+    X(pidfd_send_signal)                                                               \
     X(eventfd)                                                                         \
     X(epoll_create1)                                                                   \
     X(epoll_ctl)                                                                       \
@@ -450,6 +453,38 @@ sys_epoll_wait(int set, struct epoll_event *events, int count, int timeout_ms)
  * epoll_wait, rounded up. Negative: forever; more than a day is cut to a day. */
 int sys_epoll_wait_ns(int set, struct epoll_event *events, int count,
                       int64_t timeout_ns);
+
+#endif
+
+/* -- processes ------------------------------------------------------------------ */
+
+#ifdef __linux__
+
+/* By number: glibc knows the functions from 2.36 on. They are the same everywhere. */
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+
+/* A descriptor of the process, close-on-exec, readable once it has ended. */
+static inline int
+sys_pidfd_open(pid_t pid)
+{
+    int rc;
+    CL_SYS_ONCE(pidfd_open, rc, (int)syscall(SYS_pidfd_open, pid, 0));
+    return rc;
+}
+
+static inline int
+sys_pidfd_send_signal(int pidfd, int signum)
+{
+    int rc;
+    CL_SYS_ONCE(pidfd_send_signal, rc,
+                (int)syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0));
+    return rc;
+}
 
 #endif
 
