@@ -12,6 +12,7 @@ import signal
 import sys
 
 import pytest
+from impls import Cloop, Stock
 
 # A shell that starts us in the background ignores SIGINT, and so would the tests' own
 # child processes.
@@ -19,44 +20,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Impl:
-    """One implementation: its classes under the names that cloop gives them."""
-
-    name = None
-    is_cloop = False
-
-    def __repr__(self):
-        return f"<impl {self.name}>"
-
-
-class Stock(Impl):
-    name = "stock"
-    Loop = asyncio.SelectorEventLoop
-    Future = asyncio.Future
-    Task = asyncio.Task
-    Handle = asyncio.Handle
-    TimerHandle = asyncio.TimerHandle
-    run = staticmethod(asyncio.run)
-
-    @staticmethod
-    def new_event_loop():
-        return asyncio.SelectorEventLoop()
-
-
-class Cloop(Impl):
-    name = "cloop"
-    is_cloop = True
-
-    def __init__(self):
-        import cloop
-
-        self.Loop = cloop.Loop
-        self.Future = cloop.Future
-        self.Task = cloop.Task
-        self.Handle = cloop.Handle
-        self.TimerHandle = cloop.TimerHandle
-        self.run = cloop.run
-        self.new_event_loop = cloop.new_event_loop
+def pytest_collection_finish():
+    """What is there before the first test is no business of the garbage collector: many
+    tests call it, and it would walk through pytest and all modules each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["cloop", "stock"])

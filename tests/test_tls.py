@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("trustme")
 
-from conftest import Cloop, Stock
+from impls import Cloop, Stock
 from support import PY, cloop_only, stock_fault
 from tls_support import (
     BufferedRecorder,
