@@ -175,8 +175,8 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
         ):
             if self._loop.get_debug():
                 logger.warning("Close running child process: kill %r", self)
-            with contextlib.suppress(PermissionError):  # a setuid program
-                self.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                self._proc.kill()  # which has just seen it unreaped
 
     def __del__(self):
         super().__del__()

@@ -3,12 +3,15 @@
 The kernel's sendfile is a state machine in C (Loop._sock_sendfile_native). Where it
 cannot be used it raises SendfileNotAvailableError, and the file is read block by block
 in the default executor and sent by sock_sendall. A transport's sendfile is stock's
-coroutine over the same.
+coroutine over the same; write pipes can do it too, which stock's cannot.
 """
 
+import os
 import socket
 from asyncio.base_events import BaseEventLoop, _SendfileFallbackProtocol
 from asyncio.exceptions import SendfileNotAvailableError
+
+from . import _cloop
 
 try:
     from ssl import SSLSocket
@@ -19,13 +22,18 @@ except ImportError:  # a Python without OpenSSL has no such sockets
 
 
 _BLOCK_SIZE = 256 * 1024  # asyncio.constants.SENDFILE_FALLBACK_READBUFFER_SIZE
+# What a transport is given at a time: as little as by stock, so that a peer that leaves
+# is noticed before the file's position has run away from it.
+_PIECE_SIZE = 16 * 1024
 
 
 def check_sendfile_params(sock, file, offset, count):
-    """Raise what stock raises for arguments that no sendfile can work with."""
+    """Raise what stock raises for arguments that no sendfile can work with. sock: None
+    for a pipe.
+    """
     if "b" not in getattr(file, "mode", "b"):
         raise ValueError("file should be opened in binary mode")
-    if sock.type != socket.SOCK_STREAM:
+    if sock is not None and sock.type != socket.SOCK_STREAM:
         raise ValueError("only SOCK_STREAM type sockets are supported")
     for name, value, least, wording in (
         ("count", count, 1, "positive"),
@@ -100,13 +108,65 @@ class _SendfileProtocol(_SendfileFallbackProtocol):
     def __init__(self, transport):
         self._transport = transport
         self._proto = transport.get_protocol()
-        self._should_resume_reading = transport.is_reading()
         self._should_resume_writing = transport._protocol_paused
-        transport.pause_reading()
+        self._should_resume_reading = False
+        if not isinstance(transport, _cloop.WritePipeTransport):
+            self._should_resume_reading = transport.is_reading()
+            transport.pause_reading()
         transport.set_protocol(self)
         self._write_ready_fut = (
             transport._loop.create_future() if self._should_resume_writing else None
         )
+
+    async def restore(self):
+        """The user's protocol takes over, and hears of a change it has missed."""
+        transport = self._transport
+        transport.set_protocol(self._proto)
+        if self._should_resume_reading:
+            transport.resume_reading()
+        if self._write_ready_fut is not None:
+            self._write_ready_fut.cancel()  # nobody waits for it any more
+        is_paused = transport._protocol_paused and not transport.is_closing()
+        if self._should_resume_writing and not is_paused:
+            self._proto.resume_writing()
+        elif is_paused and not self._should_resume_writing:
+            self._proto.pause_writing()
+
+
+class _PipeEnd:
+    """A write pipe's descriptor, duplicated, as a socket operation wants it."""
+
+    def __init__(self, transport):
+        self._fd = os.dup(transport._fileno)
+
+    def fileno(self):
+        return self._fd
+
+    def gettimeout(self):
+        return 0
+
+    def close(self):
+        os.close(self._fd)
+
+
+async def _send_into_pipe(loop, transport, file, offset, count):
+    """The kernel moves the file into the pipe, once all before it is written."""
+    check_sendfile_params(None, file, offset, count)
+    low, high = transport.get_write_buffer_limits()
+    protocol = _SendfileProtocol(transport)
+    transport._sending_file = True
+    end = _PipeEnd(transport)
+    try:
+        transport.set_write_buffer_limits(0)
+        await protocol.drain()
+        transport._leave_poller()
+        return await loop._sock_sendfile_native(end, file, offset, count)
+    finally:
+        end.close()
+        transport._sending_file = False
+        await protocol.restore()
+        transport.set_write_buffer_limits(high, low)
+        transport._start_reading()
 
 
 class SendfileMixin:
@@ -123,9 +183,11 @@ class SendfileMixin:
         blocks = read_blocks(self, file, offset, count)
         try:
             async for block in blocks:
-                await protocol.drain()
-                transport.write(block)
-                total += len(block)
+                for start in range(0, len(block), _PIECE_SIZE):
+                    piece = block[start : start + _PIECE_SIZE]
+                    await protocol.drain()
+                    transport.write(piece)
+                    total += len(piece)
             return total
         finally:
             await blocks.aclose()
@@ -135,6 +197,8 @@ class SendfileMixin:
 
     async def _sendfile_native(self, transport, file, offset, count):
         """The kernel sends to the transport's socket, once all is written."""
+        if isinstance(transport, _cloop.WritePipeTransport):
+            return await _send_into_pipe(self, transport, file, offset, count)
         was_reading = transport.is_reading()
         transport.pause_reading()
         await transport._make_empty_waiter()

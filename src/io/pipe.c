@@ -28,6 +28,7 @@ typedef struct Pipe {
     int duplicate;        /* of it, ours; -1: none was needed */
     unsigned lost_writes; /* stock's _conn_lost */
     bool watches_reader;  /* a write pipe that can tell when its reader leaves */
+    bool sending_file;    /* cloop/sendfile.py writes; nobody else may */
 } Pipe;
 
 static Pipe *
@@ -396,6 +397,10 @@ WritePipeTransport_write(PyObject *self, PyObject *data)
         }
         return NULL;
     }
+    if (pipe->sending_file) {
+        PyErr_SetString(PyExc_RuntimeError, "unable to write; sendfile is in progress");
+        return NULL;
+    }
     int rc;
     Py_buffer view;
     bool lost = transport->closing || pipe->lost_writes != 0;
@@ -430,6 +435,14 @@ static PyObject *
 WritePipeTransport_can_write_eof(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused))
 {
     Py_RETURN_TRUE;
+}
+
+/* While a file is sent by the kernel; _start_reading comes back. */
+static PyObject *
+WritePipeTransport__leave_poller(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    transport_leave_poller((Transport *)self);
+    Py_RETURN_NONE;
 }
 
 /* Handles call it in debug mode; what raises there is reported by them. */
@@ -716,6 +729,7 @@ static PyMethodDef write_pipe_methods[] = {
     {"write_eof", Transport_close, METH_NOARGS, WritePipeTransport_write_eof_doc},
     {"can_write_eof", WritePipeTransport_can_write_eof, METH_NOARGS,
      WritePipeTransport_can_write_eof_doc},
+    {"_leave_poller", WritePipeTransport__leave_poller, METH_NOARGS, NULL},
     {"_read_ready", WritePipeTransport__read_ready, METH_NOARGS, NULL},
     {"_write_ready", WritePipeTransport__write_ready, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -731,6 +745,7 @@ static PyMemberDef write_pipe_members[] = {
     CL_PIPE_MEMBERS,
     {"_conn_lost", T_UINT, offsetof(Pipe, lost_writes), READONLY, NULL},
     {"_protocol_paused", T_BOOL, offsetof(Transport, protocol_paused), READONLY, NULL},
+    {"_sending_file", T_BOOL, offsetof(Pipe, sending_file), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -816,5 +831,7 @@ pipe_complete_types(State *state)
                  ? -1
                  : PyObject_SetAttrString((PyObject *)types[0], "max_size", size);
     Py_XDECREF(size);
-    return rc;
+    return rc < 0 ? -1
+                  : PyObject_SetAttrString((PyObject *)types[1], "_sendfile_compatible",
+                                           state->sendfile_native);
 }
