@@ -24,6 +24,7 @@
 #include "../core/future.h"
 #include "../py/args.h"
 #include "../py/err.h"
+#include "coroface.h"
 
 #define SOCKOP(self) ((SockOp *)(self))
 #define CL_ORIGIN_FRAMES 10 /* asyncio.constants.DEBUG_STACK_DEPTH */
@@ -316,34 +317,12 @@ SockOp_am_send(PyObject *self, PyObject *arg, PyObject **result)
 
 /* -- the coroutine's methods --------------------------------------------------------- */
 
-/* What send() and __next__() make of a step: New ref to what was yielded, or NULL with
- * StopIteration or what was raised. `bare`: NULL alone may stand for StopIteration(). */
-static PyObject *
-sockop_unpack(PySendResult sent, PyObject *value, bool bare)
-{
-    if (sent == PYGEN_NEXT) {
-        return value;
-    }
-    if (sent == PYGEN_RETURN) {
-        if (!bare || value != Py_None) {
-            /* Made here, as a tuple or an exception would be taken apart. */
-            PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
-            if (stop != NULL) {
-                PyErr_SetObject(PyExc_StopIteration, stop);
-                Py_DECREF(stop);
-            }
-        }
-        Py_DECREF(value);
-    }
-    return NULL;
-}
-
 static PyObject *
 SockOp_iternext(PyObject *self)
 {
     PyObject *value;
     PySendResult sent = SockOp_am_send(self, Py_None, &value);
-    return sockop_unpack(sent, value, true);
+    return coroface_unpack(sent, value, true);
 }
 
 PyDoc_STRVAR(SockOp_send_doc,
@@ -355,92 +334,21 @@ SockOp_send(PyObject *self, PyObject *arg)
 {
     PyObject *value;
     PySendResult sent = SockOp_am_send(self, arg, &value);
-    return sockop_unpack(sent, value, false);
-}
-
-/* Raises what generator.throw(type, value, traceback) would. Returns with it set. */
-static void
-raise_thrown(PyObject *type, PyObject *value, PyObject *traceback)
-{
-    PyObject *exception = NULL;
-
-    if (traceback == Py_None) {
-        traceback = NULL;
-    }
-    if (traceback != NULL && !PyTraceBack_Check(traceback)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "throw() third argument must be a traceback object");
-        return;
-    }
-    if (PyExceptionClass_Check(type)) {
-        if (value != NULL && PyExceptionInstance_Check(value)) {
-            exception = Py_NewRef(value);
-        }
-        else if (value == NULL || value == Py_None) {
-            exception = PyObject_CallNoArgs(type);
-        }
-        else if (PyTuple_Check(value)) {
-            exception = PyObject_Call(type, value, NULL);
-        }
-        else {
-            exception = PyObject_CallOneArg(type, value);
-        }
-    }
-    else if (PyExceptionInstance_Check(type)) {
-        if (value != NULL && value != Py_None) {
-            PyErr_SetString(PyExc_TypeError,
-                            "instance exception may not have a separate value");
-            return;
-        }
-        exception = Py_NewRef(type);
-    }
-    else {
-        PyErr_Format(PyExc_TypeError,
-                     "exceptions must be classes or instances deriving from "
-                     "BaseException, not %s",
-                     Py_TYPE(type)->tp_name);
-        return;
-    }
-    if (exception != NULL && !PyExceptionInstance_Check(exception)) {
-        PyErr_Format(PyExc_TypeError,
-                     "calling %R should have returned an instance of BaseException, "
-                     "not %s",
-                     type, Py_TYPE(exception)->tp_name);
-        Py_CLEAR(exception);
-    }
-    if (exception != NULL
-        && (traceback == NULL || PyException_SetTraceback(exception, traceback) == 0)) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    }
-    Py_XDECREF(exception);
+    return coroface_unpack(sent, value, false);
 }
 
 /* Throws into the resolver, which may go on, return or raise. */
 static PyObject *
 sockop_throw_into_resolver(SockOp *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyObject *stack[4];
+    PyObject *value;
     PyObject *result = NULL;
-    PySendResult sent = PYGEN_NEXT;
 
-    stack[0] = op->resolver;
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        stack[1 + i] = args[i];
-    }
     op->phase = CL_SOCKOP_RUNNING;
-    PyObject *value = PyObject_VectorcallMethod(op->state->str_throw, stack,
-                                                (size_t)(1 + nargs), NULL);
-    if (value == NULL) {
-        sent = PYGEN_ERROR;
-        if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
-            PyObject *stop = PyErr_GetRaisedException();
-            value = PyObject_GetAttrString(stop, "value");
-            Py_DECREF(stop);
-            sent = value != NULL ? PYGEN_RETURN : PYGEN_ERROR;
-        }
-    }
+    PySendResult sent =
+        coroface_throw_into(op->state, op->resolver, args, nargs, &value);
     sent = sockop_resolved(op, sent, value, &result);
-    return sockop_unpack(sent, result, false);
+    return coroface_unpack(sent, result, false);
 }
 
 PyDoc_STRVAR(
@@ -453,10 +361,7 @@ static PyObject *
 SockOp_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     SockOp *op = SOCKOP(self);
-    if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected at %s %d argument%s, got %zd",
-                     nargs < 1 ? "least" : "most", nargs < 1 ? 1 : 3,
-                     nargs < 1 ? "" : "s", nargs);
+    if (coroface_check_throw(nargs) < 0) {
         return NULL;
     }
     if (op->phase == CL_SOCKOP_RUNNING || op->phase == CL_SOCKOP_OVER) {
@@ -470,7 +375,7 @@ SockOp_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         op->kind->abandon(op);
     }
     sockop_end(op);
-    raise_thrown(args[0], nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL);
+    coroface_raise(args, nargs);
     return NULL;
 }
 
@@ -624,33 +529,13 @@ SockOp_clear(PyObject *self)
     return 0;
 }
 
-/* "coroutine ... was never awaited", by the function that does it for coroutines. */
 static void
 SockOp_finalize(PyObject *self)
 {
     if (SOCKOP(self)->phase != CL_SOCKOP_CREATED) {
         return;
     }
-    PyObject *raised = PyErr_GetRaisedException();
-    PyObject *module = PyImport_ImportModule("warnings");
-    PyObject *result = NULL;
-    if (module != NULL) {
-        result = PyObject_CallMethod(module, "_warn_unawaited_coroutine", "O", self);
-        if (result == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            PyErr_Clear();
-            PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
-                             "coroutine 'Loop.%s' was never awaited",
-                             SOCKOP(self)->kind->name);
-        }
-        Py_DECREF(module);
-    }
-    Py_XDECREF(result);
-    if (PyErr_Occurred()) {
-        PyErr_WriteUnraisable(self);
-    }
-    if (raised != NULL) {
-        PyErr_SetRaisedException(raised);
-    }
+    coroface_warn_unawaited(self, "Loop", SOCKOP(self)->kind->name);
 }
 
 static void
