@@ -12,6 +12,7 @@
 #include "io/datagram.h"
 #include "io/listener.h"
 #include "io/pipe.h"
+#include "io/reader.h"
 #include "io/sockops.h"
 #include "io/stream.h"
 #include "py/faults.h"
@@ -84,6 +85,9 @@ module_exec(PyObject *module)
         {&listener_spec, NULL, &state->ListenerType},
         {&tls_spec, state->FlowControlMixin, &state->SSLTransportType},
         {&sockop_spec, NULL, &state->SockOpType},
+        {&reader_op_spec, NULL, &state->ReaderOpType},
+        {&native_reader_spec, state->StreamReader, &state->NativeReaderType},
+        {&native_writer_spec, state->StreamWriter, &state->NativeWriterType},
     };
     for (size_t i = 0; rc == 0 && i < CL_COUNT_OF(types); i++) {
         rc = state_add_type(module, types[i].spec, types[i].base, types[i].slot);

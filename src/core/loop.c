@@ -429,6 +429,7 @@ loop_finish(Loop *loop)
     freelist_clear(&loop->free_futures);
     freelist_clear(&loop->free_tasks);
     freelist_clear(&loop->free_future_iters);
+    freelist_clear(&loop->free_reader_ops);
     PyMem_RawFree(loop->read_buffer);
     loop->read_buffer = NULL;
     pthread_mutex_destroy(&loop->inbox_lock);

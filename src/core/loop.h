@@ -80,6 +80,7 @@ typedef struct Loop {
     FreeList free_futures;
     FreeList free_tasks;
     FreeList free_future_iters;
+    FreeList free_reader_ops;
 } Loop;
 
 /* -- finding out about a loop ------------------------------------------------------ */

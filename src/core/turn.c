@@ -52,8 +52,9 @@ loop_has_watchers(const Loop *loop)
 static void
 loop_give_back(Loop *loop)
 {
-    FreeList *lists[] = {&loop->free_handles, &loop->free_timers, &loop->free_futures,
-                         &loop->free_tasks, &loop->free_future_iters};
+    FreeList *lists[] = {&loop->free_handles,      &loop->free_timers,
+                         &loop->free_futures,      &loop->free_tasks,
+                         &loop->free_future_iters, &loop->free_reader_ops};
     for (size_t i = 0; i < CL_COUNT_OF(lists); i++) {
         freelist_trim(lists[i], CL_FREELIST_IDLE, CL_FREELIST_TRIM);
     }

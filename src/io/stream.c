@@ -14,6 +14,7 @@
 
 #include "../os/sys.h"
 #include "../py/err.h"
+#include "reader.h"
 
 #define CL_READS_PER_EVENT 2
 /* From this size on an arrival is worth a system call to save a copy. */
@@ -22,6 +23,7 @@
 #define CL_VECTOR_MAX 256
 
 static const char read_error[] = "Fatal read error on socket transport";
+static const char data_error[] = "Fatal error: protocol.data_received() call failed.";
 static const char write_error[] = "Fatal write error on socket transport";
 
 /* -- sinks: the user's protocol ------------------------------------------------------- */
@@ -41,8 +43,14 @@ stream_set_protocol(Stream *stream, PyObject *protocol)
     if (buffered < 0) {
         return -1;
     }
-    stream_set_sink(stream, protocol,
-                    buffered ? &stream_buffered_sink : &stream_protocol_sink);
+    const StreamSink *sink = &stream_protocol_sink;
+    if (buffered) {
+        sink = &stream_buffered_sink;
+    }
+    else if (reader_adopt(stream->transport.state, protocol)) {
+        sink = &stream_reader_sink;
+    }
+    stream_set_sink(stream, protocol, sink);
     return 0;
 }
 
@@ -55,8 +63,7 @@ protocol_on_bytes(Stream *stream, PyObject *bytes)
         PyObject_CallMethodOneArg(protocol, transport->state->str_data_received, bytes);
     Py_DECREF(protocol);
     if (CL_UNLIKELY(result == NULL)) {
-        return transport_fail(transport,
-                              "Fatal error: protocol.data_received() call failed.");
+        return transport_fail(transport, data_error);
     }
     Py_DECREF(result);
     return 0;
@@ -113,6 +120,30 @@ protocol_on_resume(Stream *stream)
 const StreamSink stream_protocol_sink = {
     .on_data = protocol_on_data,
     .on_bytes = protocol_on_bytes,
+    .on_eof = protocol_on_eof,
+    .on_lost = protocol_on_lost,
+    .on_pause = protocol_on_pause,
+    .on_resume = protocol_on_resume,
+};
+
+static int
+reader_on_data(Stream *stream, const char *data, size_t size)
+{
+    Transport *transport = &stream->transport;
+    PyObject *protocol = Py_NewRef(transport->protocol);
+    int rc = reader_feed(transport->state, protocol, data, size);
+    Py_DECREF(protocol);
+    if (CL_LIKELY(rc > 0)) {
+        return 0;
+    }
+    return rc == 0 ? protocol_on_data(stream, data, size)
+                   : transport_fail(transport, data_error);
+}
+
+/* Of asyncio's StreamReaderProtocol. A large arrival is copied into the reader's buffer
+ * like any other: on_bytes would be one copy more. */
+const StreamSink stream_reader_sink = {
+    .on_data = reader_on_data,
     .on_eof = protocol_on_eof,
     .on_lost = protocol_on_lost,
     .on_pause = protocol_on_pause,

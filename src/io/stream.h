@@ -1,9 +1,10 @@
 /* Stream: the transport of a connected byte-stream socket, TCP or Unix.
  *
  * What comes in goes to a sink: a table of C functions, and `protocol`, the Python object
- * they belong to. Two sinks are here, for asyncio.Protocol and BufferedProtocol; a layer
- * between the stream and the user (TLS, a stream reader fed in C) brings its own with
- * stream_set_sink and never costs a Python call per chunk.
+ * they belong to. Three sinks are here, for asyncio.Protocol, BufferedProtocol and asyncio's
+ * own StreamReaderProtocol, whose reader is fed in C (reader.h); a layer between the
+ * stream and the user (TLS) brings its own with stream_set_sink and never costs a Python
+ * call per chunk.
  *
  * What goes out: the first write of a turn is tried at once; further ones of the same turn
  * are gathered and leave with one system call before the next poll, before the loop stops
@@ -60,6 +61,7 @@ stream_from(Transport *transport)
 
 extern const StreamSink stream_protocol_sink;
 extern const StreamSink stream_buffered_sink;
+extern const StreamSink stream_reader_sink;
 
 /* protocol hears everything from now on, through sink. Holds a ref to protocol. */
 void stream_set_sink(Stream *stream, PyObject *protocol, const StreamSink *sink);

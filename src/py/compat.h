@@ -332,6 +332,40 @@ compat_clear_dict(PyObject *self)
     }
 }
 
+/* A number that changes whenever an attribute of type or of a base does; 0: unknown, until
+ * an attribute has been looked up again. */
+static inline unsigned
+compat_type_version(PyTypeObject *type)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    if (!PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG)) {
+        return 0;
+    }
+#endif
+    return type->tp_version_tag;
+}
+
+/* del array[:size], 0 <= size <= its length, of an exact bytearray. 0, or -1 with
+ * BufferError or MemoryError. */
+static inline int
+compat_bytearray_drop(PyObject *array, Py_ssize_t size)
+{
+    Py_ssize_t left = PyByteArray_GET_SIZE(array) - size;
+#if PY_VERSION_HEX < 0x030F0000
+    PyByteArrayObject *bytes = (PyByteArrayObject *)array;
+    if (bytes->ob_exports == 0 && left > 0) {
+        bytes->ob_start += size; /* as the type itself does */
+        int rc = PyByteArray_Resize(array, left);
+        if (rc < 0) {
+            bytes->ob_start -= size;
+        }
+        return rc;
+    }
+#endif
+    return left == 0 ? PyByteArray_Resize(array, 0)
+                     : PySequence_DelSlice(array, 0, size);
+}
+
 /* 3.8's PyMODINIT_FUNC does not make the function visible. */
 #define CL_EXPORT __attribute__((visibility("default")))
 

@@ -23,7 +23,10 @@
     X(WritePipeTransportType)                                                          \
     X(ListenerType)                                                                    \
     X(SSLTransportType)                                                                \
-    X(SockOpType)
+    X(SockOpType)                                                                      \
+    X(ReaderOpType)                                                                    \
+    X(NativeReaderType)                                                                \
+    X(NativeWriterType)
 
 /* Objects of the standard library: X(member, module, attribute path, required). */
 #define CL_STATE_IMPORTS(X)                                                            \
@@ -92,6 +95,11 @@
     X(sock_family, "_socket", "socket.family", 1)                                      \
     X(sock_type, "_socket", "socket.type", 1)                                          \
     X(sock_proto, "_socket", "socket.proto", 1)                                        \
+    X(StreamReader, "asyncio.streams", "StreamReader", 1)                              \
+    X(StreamWriter, "asyncio.streams", "StreamWriter", 1)                              \
+    X(StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol", 1)              \
+    X(streams_dict, "asyncio.streams", "__dict__", 1)                                  \
+    X(IncompleteReadError, "asyncio.exceptions", "IncompleteReadError", 1)             \
     X(logger, "asyncio.log", "logger", 1)                                              \
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks", 1)                              \
     X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)                              \
@@ -104,11 +112,13 @@
     X(str_abort, "abort")                                                              \
     X(str_accept, "accept")                                                            \
     X(str_add_done_callback, "add_done_callback")                                      \
+    X(str_anext, "__anext__")                                                          \
     X(str_args, "args")                                                                \
     X(str_asyncgen_finalizer_hook, "_asyncgen_finalizer_hook")                         \
     X(str_asyncgen_firstiter_hook, "_asyncgen_firstiter_hook")                         \
     X(str_asyncio_future_blocking, "_asyncio_future_blocking")                         \
     X(str_attach, "_attach")                                                           \
+    X(str_buffer, "_buffer")                                                           \
     X(str_buffer_updated, "buffer_updated")                                            \
     X(str_call_at, "call_at")                                                          \
     X(str_call_connection_lost, "_call_connection_lost")                               \
@@ -119,12 +129,15 @@
     X(str_cancel, "cancel")                                                            \
     X(str_check_handshake, "_check_handshake_timeout")                                 \
     X(str_check_shutdown, "_check_shutdown_timeout")                                   \
+    X(str_client_connected_cb, "_client_connected_cb")                                 \
     X(str_close, "close")                                                              \
     X(str_connect, "connect")                                                          \
     X(str_connection_lost, "connection_lost")                                          \
+    X(str_connection_lost_flag, "_connection_lost")                                    \
     X(str_connection_made, "connection_made")                                          \
     X(str_context, "context")                                                          \
     X(str_coro, "coro")                                                                \
+    X(str_create_future, "create_future")                                              \
     X(str_create_task, "create_task")                                                  \
     X(str_data_received, "data_received")                                              \
     X(str_datagram_received, "datagram_received")                                      \
@@ -132,11 +145,14 @@
     X(str_detach, "_detach")                                                           \
     X(str_do_handshake, "do_handshake")                                                \
     X(str_do_read, "_do_read")                                                         \
+    X(str_drain, "drain")                                                              \
+    X(str_drain_helper, "_drain_helper")                                               \
     X(str_eager_start, "eager_start")                                                  \
     X(str_eof_received, "eof_received")                                                \
     X(str_error_received, "error_received")                                            \
     X(str_exception, "exception")                                                      \
     X(str_family, "family")                                                            \
+    X(str_feed_data, "feed_data")                                                      \
     X(str_fileno, "fileno")                                                            \
     X(str_force_close, "_force_close")                                                 \
     X(str_future, "future")                                                            \
@@ -147,19 +163,32 @@
     X(str_getsockopt, "getsockopt")                                                    \
     X(str_gettimeout, "gettimeout")                                                    \
     X(str_handle, "handle")                                                            \
+    X(str_is_closing, "is_closing")                                                    \
     X(str_is_running, "is_running")                                                    \
+    X(str_limit, "_limit")                                                             \
     X(str_log_destroy_pending, "_log_destroy_pending")                                 \
     X(str_loop, "loop")                                                                \
+    X(str_maybe_resume_transport, "_maybe_resume_transport")                           \
     X(str_message, "message")                                                          \
     X(str_msg, "msg")                                                                  \
     X(str_name, "name")                                                                \
     X(str_pause_reading, "pause_reading")                                              \
     X(str_pause_writing, "pause_writing")                                              \
+    X(str_paused, "_paused")                                                           \
     X(str_pending, "pending")                                                          \
+    X(str_private_eof, "_eof")                                                         \
+    X(str_private_exception, "_exception")                                             \
     X(str_private_loop, "_loop")                                                       \
+    X(str_private_protocol, "_protocol")                                               \
+    X(str_private_reader, "_reader")                                                   \
+    X(str_private_transport, "_transport")                                             \
+    X(str_private_waiter, "_waiter")                                                   \
     X(str_proto, "proto")                                                              \
     X(str_read, "read")                                                                \
     X(str_read_ready, "_read_ready")                                                   \
+    X(str_readexactly, "readexactly")                                                  \
+    X(str_readline, "readline")                                                        \
+    X(str_readuntil, "readuntil")                                                      \
     X(str_recv, "recv")                                                                \
     X(str_recv_into, "recv_into")                                                      \
     X(str_recvfrom, "recvfrom")                                                        \
@@ -175,18 +204,22 @@
     X(str_send, "send")                                                                \
     X(str_sendto, "sendto")                                                            \
     X(str_sendto_ready, "_sendto_ready")                                               \
+    X(str_set_result, "set_result")                                                    \
     X(str_setblocking, "setblocking")                                                  \
     X(str_shutdown, "shutdown")                                                        \
     X(str_sock, "_sock")                                                               \
     X(str_source_traceback, "source_traceback")                                        \
     X(str_start_reading, "_start_reading")                                             \
     X(str_stop, "stop")                                                                \
+    X(str_stream_reader_wr, "_stream_reader_wr")                                       \
     X(str_task, "task")                                                                \
     X(str_throw, "throw")                                                              \
     X(str_time, "time")                                                                \
     X(str_timer_handle_cancelled, "_timer_handle_cancelled")                           \
     X(str_type, "type")                                                                \
     X(str_unwrap, "unwrap")                                                            \
+    X(str_wait_for_data, "_wait_for_data")                                             \
+    X(str_wakeup_waiter, "_wakeup_waiter")                                             \
     X(str_write, "write")                                                              \
     X(str_write_ready, "_write_ready")
 
@@ -209,6 +242,10 @@ typedef struct State {
     PyObject *registry_iterating; /* its set of running iterations; with the former */
     PyObject *tls_why; /* None: TLS the direct way; a str: why not; NULL: not asked */
     PyObject *registry_pending; /* its list of references to be dropped after them */
+    /* Versions of asyncio's stream classes as last found unpatched (reader.c); 0: look. */
+    unsigned reader_version;
+    unsigned writer_version;
+    unsigned reader_protocol_version;
     uint64_t next_task_name;
     int pysock_layout; /* CL_PYSOCK_*: pysock.h */
 } State;

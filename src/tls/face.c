@@ -3,6 +3,7 @@
  * Stream (see tls.h). Called from Python, on the loop's thread; parses and calls down.
  *
  * Objects are made by cloop/tls.py, which checks what the user gave. */
+#include "../io/reader.h"
 #include "../py/args.h"
 #include "library.h"
 #include "tls.h"
@@ -32,6 +33,7 @@ tls_set_protocol(Tls *tls, PyObject *protocol)
         return -1;
     }
     tls->buffered = buffered;
+    (void)reader_adopt(tls->state, protocol);
     Py_XSETREF(tls->protocol, Py_NewRef(protocol));
     return 0;
 }

@@ -14,6 +14,7 @@
  * sending_paused, or OpenSSL waits for the peer (renegotiation). */
 #include <string.h>
 
+#include "../io/reader.h"
 #include "../py/err.h"
 #include "tls.h"
 
@@ -169,16 +170,21 @@ deliver(Tls *tls, PyObject *bytes)
     PyObject *raised =
         CL_UNLIKELY(PyErr_Occurred() != NULL) ? PyErr_GetRaisedException() : NULL;
     PyObject *protocol = Py_NewRef(tls->protocol);
-    PyObject *result =
-        PyObject_CallMethodOneArg(protocol, tls->state->str_data_received, bytes);
+    int rc = reader_feed(tls->state, protocol, PyBytes_AS_STRING(bytes),
+                         (size_t)PyBytes_GET_SIZE(bytes));
+    if (rc == 0) {
+        PyObject *result =
+            PyObject_CallMethodOneArg(protocol, tls->state->str_data_received, bytes);
+        rc = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+    }
     Py_DECREF(protocol);
-    if (raised != NULL && result != NULL) {
+    if (raised != NULL && rc >= 0) {
         PyErr_SetRaisedException(raised);
         raised = NULL;
     }
     Py_XDECREF(raised);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return rc < 0 ? -1 : 0;
 }
 
 /* close_notify came: the user hears the end, and the connection closes. 0 or -1. */

@@ -1,0 +1,119 @@
+/* asyncio's streams, fed and read in C.
+ *
+ * When a connection's protocol is exactly asyncio's StreamReaderProtocol and its reader
+ * exactly asyncio's StreamReader, what comes in goes straight into the reader's own
+ * bytearray (reader_feed), and the reader becomes an instance of NativeReader, the writer
+ * of a server's connection one of NativeWriter: subclasses of asyncio's without anything
+ * in the instance, whose methods answer in C when all is as asyncio left it.
+ *
+ * All state is where asyncio keeps it, in the attributes of the instance, and is looked
+ * up there anew each time. Whatever is not plain (a patched class or instance, another
+ * kind of buffer, an error to be worded, debug mode) is left to asyncio's own function.
+ *
+ *     reader.c       is all as asyncio left it? adopting, feeding
+ *     reader_face.c  NativeReader, NativeWriter
+ *     reader_op.c    what their methods return: an object with a coroutine's face
+ *     reader_read.c  the work of those */
+#ifndef CL_IO_READER_H
+#define CL_IO_READER_H
+
+#include "../core/loop.h"
+
+/* -- reader.c: for transports --------------------------------------------------------- */
+
+/* protocol begins to hear of a connection: makes its reader and writer native when they
+ * can be. True: reader_feed is worth being asked. Never fails. */
+bool reader_adopt(State *state, PyObject *protocol);
+
+/* protocol.data_received(data). 1, or 0 when nothing was done and the method is to be
+ * called, or -1 with what the method would raise. The caller holds a ref to protocol. */
+int reader_feed(State *state, PyObject *protocol, const char *data, size_t size);
+
+/* -- reader.c: for the other parts ----------------------------------------------------- */
+
+typedef enum ReaderClass {
+    CL_READER_CLASS,
+    CL_WRITER_CLASS,
+    CL_READER_PROTOCOL_CLASS,
+} ReaderClass;
+
+/* True when no method of asyncio's class that we stand in for was replaced. */
+bool reader_class_is_plain(State *state, ReaderClass which);
+
+/* New ref: the attributes of a reader whose class is plain and whose instance overrides
+ * nothing either; NULL (no exception) when it does. */
+PyObject *reader_attributes(State *state, PyObject *reader);
+
+/* New ref: vars(op), or NULL (no exception). */
+PyObject *reader_vars(PyObject *op);
+
+/* Borrowed from dict; NULL (no exception) when it is not there. */
+static inline PyObject *
+reader_get(PyObject *dict, PyObject *name)
+{
+    PyObject *value = PyDict_GetItemWithError(dict, name);
+    if (CL_UNLIKELY(value == NULL)) {
+        PyErr_Clear();
+    }
+    return value;
+}
+
+/* reader._limit as a number >= 0; -1 (no exception) when it is none. */
+Py_ssize_t reader_limit(State *state, PyObject *dict);
+
+/* -- reader_op.c ------------------------------------------------------------------------ */
+
+/* What an attempt gives: -1 with an exception, or */
+enum {
+    CL_READER_DONE,  /* *result is a New ref */
+    CL_READER_WAIT,  /* until something has come */
+    CL_READER_STOCK, /* asyncio's own method is to do it */
+};
+
+typedef struct ReaderOp {
+    PyObject_HEAD
+    const struct ReaderOpKind *kind;
+    Loop *loop;         /* strong */
+    PyObject *target;   /* the reader or writer; NULL once over */
+    PyObject *argument; /* as given; NULL: none, the default */
+    PyObject *future;   /* has been yielded, and is reader._waiter */
+    PyObject *delegate; /* asyncio's coroutine, while that does it */
+    PyObject *blocks;   /* read(-1): the list of what was read so far */
+    Py_ssize_t offset;  /* readuntil: no separator begins before it */
+    uint8_t phase;
+    bool waited; /* the attempt is not the first */
+} ReaderOp;
+
+typedef struct ReaderOpKind {
+    const char *class_name;
+    const char *name; /* of the method */
+    /* dict: the target's attributes. */
+    int (*attempt)(ReaderOp *op, PyObject *dict, PyObject **result);
+    bool of_writer;
+} ReaderOpKind;
+
+/* New ref: target.method(argument), argument may be NULL. */
+PyObject *reader_op_new(Loop *loop, const ReaderOpKind *kind, PyObject *target,
+                        PyObject *argument);
+
+/* New ref: what asyncio's own method returns, NULL with an exception. */
+PyObject *reader_call_stock(PyTypeObject *native, PyObject *self, const char *name,
+                            PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+
+extern PyType_Spec reader_op_spec;
+
+/* -- reader_read.c ---------------------------------------------------------------------- */
+
+extern const ReaderOpKind reader_op_read;
+extern const ReaderOpKind reader_op_readline;
+extern const ReaderOpKind reader_op_readuntil;
+extern const ReaderOpKind reader_op_readexactly;
+extern const ReaderOpKind reader_op_anext;
+extern const ReaderOpKind reader_op_drain;
+
+/* -- reader_face.c ---------------------------------------------------------------------- */
+
+extern PyType_Spec native_reader_spec;
+extern PyType_Spec native_writer_spec;
+
+#endif

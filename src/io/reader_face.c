@@ -1,0 +1,250 @@
+/* NativeReader and NativeWriter: subclasses of asyncio's StreamReader and StreamWriter
+ * with nothing in the instance, to which objects are switched by __class__ (see
+ * reader.h). Called from Python, on the loop's thread.
+ *
+ * `__class__` says asyncio's own class, so that reprs, mocks and comparisons by it are as
+ * ever; only type() sees the difference. */
+#include "reader.h"
+
+/* Borrowed: the loop whose operations may do the work of self's methods, or NULL (no
+ * exception): asyncio's own are to be called. In debug mode that is always so: where a
+ * coroutine was made, how long its step took and the like is stock's then. */
+static Loop *
+ready_loop(State *state, PyObject *dict)
+{
+    PyObject *found = reader_get(dict, state->str_private_loop);
+    Loop *loop = found != NULL ? loop_from(state, found) : NULL;
+    return loop != NULL && !(loop->guard & CL_GUARD_DEBUG) ? loop : NULL;
+}
+
+/* self.name(*args) of at most one argument, which is needed or not. */
+static PyObject *
+call_reader(PyObject *self, const ReaderOpKind *kind, PyObject *const *args,
+            Py_ssize_t nargs, PyObject *kwnames, bool needed)
+{
+    State *state = state_of_type(Py_TYPE(self));
+    if (state == NULL) {
+        return NULL;
+    }
+    PyObject *op = NULL;
+    if (CL_LIKELY(kwnames == NULL && nargs <= 1 && nargs >= needed)) {
+        PyObject *dict = reader_attributes(state, self);
+        Loop *loop = dict != NULL ? ready_loop(state, dict) : NULL;
+        if (CL_LIKELY(loop != NULL)) {
+            op = reader_op_new(loop, kind, self, nargs > 0 ? args[0] : NULL);
+            Py_DECREF(dict);
+            return op;
+        }
+        Py_XDECREF(dict);
+    }
+    return reader_call_stock(state->NativeReaderType, self, kind->name, args, nargs,
+                             kwnames);
+}
+
+#define CL_READER_METHOD(name, needed)                                                 \
+    static PyObject *StreamReader_##name(PyObject *self, PyObject *const *args,        \
+                                         Py_ssize_t nargs, PyObject *kwnames)          \
+    {                                                                                  \
+        return call_reader(self, &reader_op_##name, args, nargs, kwnames, needed);     \
+    }
+
+CL_READER_METHOD(read, false)
+CL_READER_METHOD(readuntil, false)
+CL_READER_METHOD(readexactly, true)
+
+/* No argument at all: one is asyncio's to refuse. */
+static PyObject *
+StreamReader_readline(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
+{
+    if (CL_LIKELY(nargs == 0 && kwnames == NULL)) {
+        return call_reader(self, &reader_op_readline, NULL, 0, NULL, false);
+    }
+    State *state = state_of_type(Py_TYPE(self));
+    return state == NULL ? NULL
+                         : reader_call_stock(state->NativeReaderType, self, "readline",
+                                             args, nargs, kwnames);
+}
+
+static PyObject *
+StreamReader_anext(PyObject *self)
+{
+    return call_reader(self, &reader_op_anext, NULL, 0, NULL, false);
+}
+
+/* -- the writer ----------------------------------------------------------------------------- */
+
+/* New ref: the attributes of a writer whose class is plain, or NULL (no exception). */
+static PyObject *
+writer_attributes(State *state, PyObject *self)
+{
+    return reader_class_is_plain(state, CL_WRITER_CLASS) ? reader_vars(self) : NULL;
+}
+
+static PyObject *
+StreamWriter_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    State *state = state_of_type(Py_TYPE(self));
+    if (state == NULL) {
+        return NULL;
+    }
+    if (CL_LIKELY(nargs == 1 && kwnames == NULL)) {
+        PyObject *dict = writer_attributes(state, self);
+        PyObject *transport =
+            dict != NULL ? reader_get(dict, state->str_private_transport) : NULL;
+        if (CL_LIKELY(transport != NULL)) {
+            Py_INCREF(transport);
+            Py_DECREF(dict);
+            PyObject *result =
+                PyObject_CallMethodOneArg(transport, state->str_write, args[0]);
+            Py_DECREF(transport);
+            Py_XDECREF(result);
+            return result != NULL ? Py_NewRef(Py_None) : NULL;
+        }
+        Py_XDECREF(dict);
+    }
+    return reader_call_stock(state->NativeWriterType, self, "write", args, nargs,
+                             kwnames);
+}
+
+static PyObject *
+StreamWriter_drain(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    State *state = state_of_type(Py_TYPE(self));
+    if (state == NULL) {
+        return NULL;
+    }
+    if (CL_LIKELY(nargs == 0 && kwnames == NULL)) {
+        PyObject *dict = writer_attributes(state, self);
+        Loop *loop = dict != NULL ? ready_loop(state, dict) : NULL;
+        if (CL_LIKELY(loop != NULL)) {
+            PyObject *op = reader_op_new(loop, &reader_op_drain, self, NULL);
+            Py_DECREF(dict);
+            return op;
+        }
+        Py_XDECREF(dict);
+    }
+    return reader_call_stock(state->NativeWriterType, self, "drain", args, nargs,
+                             kwnames);
+}
+
+/* -- __class__ -------------------------------------------------------------------------------- */
+
+static PyObject *
+Native_get_class(PyObject *self, void *writer)
+{
+    State *state = state_of_type(Py_TYPE(self));
+    if (state == NULL) {
+        return NULL;
+    }
+    PyTypeObject *native = writer ? state->NativeWriterType : state->NativeReaderType;
+    return Py_NewRef(Py_IS_TYPE(self, native) ? (PyObject *)native->tp_base
+                                              : (PyObject *)Py_TYPE(self));
+}
+
+/* As object.__class__ does it. */
+static int
+Native_set_class(PyObject *self, PyObject *value, void *Py_UNUSED(writer))
+{
+    PyObject *name = PyUnicode_FromString("__class__");
+    PyObject *descriptor =
+        name == NULL ? NULL : _PyType_Lookup(&PyBaseObject_Type, name);
+    Py_XDECREF(name);
+    if (descriptor == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_AttributeError, "__class__");
+        }
+        return -1;
+    }
+    return Py_TYPE(descriptor)->tp_descr_set(descriptor, self, value);
+}
+
+/* -- the types --------------------------------------------------------------------------------- */
+
+#define CL_FASTCALL(function) (PyCFunction)(void (*)(void))(function)
+
+PyDoc_STRVAR(StreamReader_read_doc,
+             "read($self, /, n=-1)\n--\n\n"
+             "Coroutine: at most n bytes, as soon as there are any; all up to the end\n"
+             "when n is negative. See the asyncio documentation, section \"Streams\".");
+PyDoc_STRVAR(StreamReader_readline_doc,
+             "readline($self, /)\n--\n\n"
+             "Coroutine: a line with its newline, or what is left at the end. See the\n"
+             "asyncio documentation, section \"Streams\".");
+PyDoc_STRVAR(StreamReader_readuntil_doc,
+             "readuntil($self, /, separator=b'\\n')\n--\n\n"
+             "Coroutine: what comes up to and with the separator. See the asyncio\n"
+             "documentation, section \"Streams\".");
+PyDoc_STRVAR(
+    StreamReader_readexactly_doc,
+    "readexactly($self, /, n)\n--\n\n"
+    "Coroutine: n bytes, or IncompleteReadError. See the asyncio documentation,\n"
+    "section \"Streams\".");
+PyDoc_STRVAR(StreamWriter_write_doc,
+             "write($self, /, data)\n--\n\n"
+             "Send data without waiting. See the asyncio documentation, section\n"
+             "\"Streams\".");
+PyDoc_STRVAR(StreamWriter_drain_doc,
+             "drain($self, /)\n--\n\n"
+             "Coroutine: wait until it is right to write on. See the asyncio\n"
+             "documentation, section \"Streams\".");
+
+static PyMethodDef reader_methods[] = {
+    {"read", CL_FASTCALL(StreamReader_read), METH_FASTCALL | METH_KEYWORDS,
+     StreamReader_read_doc},
+    {"readline", CL_FASTCALL(StreamReader_readline), METH_FASTCALL | METH_KEYWORDS,
+     StreamReader_readline_doc},
+    {"readuntil", CL_FASTCALL(StreamReader_readuntil), METH_FASTCALL | METH_KEYWORDS,
+     StreamReader_readuntil_doc},
+    {"readexactly", CL_FASTCALL(StreamReader_readexactly),
+     METH_FASTCALL | METH_KEYWORDS, StreamReader_readexactly_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef writer_methods[] = {
+    {"write", CL_FASTCALL(StreamWriter_write), METH_FASTCALL | METH_KEYWORDS,
+     StreamWriter_write_doc},
+    {"drain", CL_FASTCALL(StreamWriter_drain), METH_FASTCALL | METH_KEYWORDS,
+     StreamWriter_drain_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef reader_getset[] = {
+    {"__class__", Native_get_class, Native_set_class, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef writer_getset[] = {
+    {"__class__", Native_get_class, Native_set_class, NULL, "writer"},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_doc, "asyncio.StreamReader, whose methods answer in C when they can."},
+    {Py_tp_methods, reader_methods},
+    {Py_tp_getset, reader_getset},
+    {Py_am_anext, StreamReader_anext},
+    {0, NULL},
+};
+
+static PyType_Slot writer_slots[] = {
+    {Py_tp_doc, "asyncio.StreamWriter, whose methods answer in C when they can."},
+    {Py_tp_methods, writer_methods},
+    {Py_tp_getset, writer_getset},
+    {0, NULL},
+};
+
+/* A size of 0 is the base's: __class__ can be assigned then. */
+PyType_Spec native_reader_spec = {
+    .name = "cloop._StreamReader",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = reader_slots,
+};
+
+PyType_Spec native_writer_spec = {
+    .name = "cloop._StreamWriter",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = writer_slots,
+};
