@@ -1,6 +1,7 @@
 """call_later and call_at: order, cancellation, odd deadlines, precision."""
 
 import asyncio
+import contextvars
 import gc
 import math
 import random
@@ -436,3 +437,95 @@ def test_timer_survives_its_loop(impl):
     timer.cancel()
     assert timer.cancelled() and not fired.cancelled()
     repr(timer)
+
+
+# -- contexts ------------------------------------------------------------------------
+
+
+def test_each_timer_runs_in_a_context_of_its_own(loop):
+    var = contextvars.ContextVar("var", default="unset")
+    seen = []
+
+    def note(value):
+        seen.append(var.get())
+        var.set(value)
+
+    var.set("first")
+    timers = [loop.call_later(0, note, n) for n in range(3)]
+    var.set("second")
+    timers += [loop.call_later(0, note, n) for n in range(3, 5)]
+    var.set("third")
+    run_for(loop, 0.01)
+    assert seen == ["first"] * 3 + ["second"] * 2
+    assert [timer._context[var] for timer in timers] == list(range(5))
+    assert var.get() == "third"
+
+
+def test_the_context_that_is_shown_is_the_one_entered(loop):
+    var = contextvars.ContextVar("var")
+    var.set("made")
+    timers = [loop.call_later(0, var.set, n) for n in range(2)]
+    shown = [timer._context for timer in timers]
+    assert shown[0] is not shown[1]
+    assert [context[var] for context in shown] == ["made", "made"]
+    shown[1].run(var.set, "by hand")
+    assert shown[0][var] == "made"
+    run_for(loop, 0.01)
+    assert [context[var] for context in shown] == [0, 1]
+    assert [timer._context for timer in timers] == shown
+
+
+def test_the_context_of_a_cancelled_timer_stays(loop):
+    var = contextvars.ContextVar("var")
+    var.set("made")
+    timers = [loop.call_later(60, callback) for _ in range(200)]
+    for timer in timers:
+        timer.cancel()
+    var.set("later")
+    turn(loop)
+    assert all(timer._context[var] == "made" for timer in timers)
+    assert timers[0]._context is timers[0]._context
+
+
+@pytest.mark.parametrize("end", ["cancelled", "fired", "closed"])
+def test_timers_keep_no_value_of_a_variable_alive(loop, end):
+    class Value:
+        pass
+
+    var = contextvars.ContextVar("var")
+    value = Value()
+    alive = weakref.ref(value)
+    token = var.set(value)
+    timers = [
+        loop.call_later(0 if end == "fired" else 60, callback) for _ in range(199)
+    ]
+    var.reset(token)
+    del value, token
+    assert alive() is not None
+    if end == "cancelled":
+        for timer in timers:
+            timer.cancel()
+    run_for(loop, 0.01)
+    del timers[:50], timers[:]
+    timer = None
+    if end == "closed":
+        loop.close()
+    if end == "cancelled":
+        for _ in range(3):
+            loop.call_later(0.0, callback)
+            turn(loop)
+    gc.collect()
+    assert alive() is None
+
+
+def test_initialising_a_timer_anew_replaces_its_context(impl, loop):
+    var = contextvars.ContextVar("var")
+    var.set(1)
+    timer = loop.call_later(0, callback)
+    run_for(loop, 0.01)
+    var.set(2)
+    other = impl.new_event_loop()
+    timer.__init__(5.0, callback, (), other)
+    assert timer._context[var] == 2
+    timer.cancel()
+    other.close()

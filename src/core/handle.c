@@ -10,6 +10,8 @@
 
 #include "handle.h"
 
+#include <string.h>
+
 #include "../py/args.h"
 #include "../py/err.h"
 #include "future.h"
@@ -29,10 +31,11 @@ handle_trace(Handle *handle)
     return handle->source_traceback == NULL ? -1 : 0;
 }
 
-/* Fills a fresh (zeroed) handle. 0 or -1; the caller releases the object then. */
-static int
+/* Fills a fresh (zeroed) handle. borrows: a context of its own can wait. 0 or -1; the
+ * caller releases the object then. */
+static inline int
 handle_fill(Handle *handle, Loop *loop, PyObject *callback, PyObject *const *args,
-            Py_ssize_t nargs, PyObject *context)
+            Py_ssize_t nargs, PyObject *context, bool borrows)
 {
     handle->state = loop->state;
     handle->tracked = false;
@@ -41,9 +44,20 @@ handle_fill(Handle *handle, Loop *loop, PyObject *callback, PyObject *const *arg
     handle->callback = Py_NewRef(callback);
     handle->cancelled = false;
     handle->has_args = true;
-    handle->context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
-    if (handle->context == NULL) {
-        return -1;
+    handle->borrows_context = false;
+    if (context != NULL) {
+        handle->context = Py_NewRef(context);
+    }
+    else if (borrows) {
+        if (handle_borrow_context(handle) < 0) {
+            return -1;
+        }
+    }
+    else {
+        handle->context = PyContext_CopyCurrent();
+        if (handle->context == NULL) {
+            return -1;
+        }
     }
     if (nargs <= CL_HANDLE_INLINE_ARGS) {
         handle->nargs = (uint8_t)nargs;
@@ -63,15 +77,25 @@ handle_fill(Handle *handle, Loop *loop, PyObject *callback, PyObject *const *arg
     return CL_UNLIKELY(loop->guard & CL_GUARD_DEBUG) ? handle_trace(handle) : 0;
 }
 
+/* New ref: what _context and get_context() give, or NULL with an exception. */
+static PyObject *
+handle_show_context(Handle *handle)
+{
+    if (handle->borrows_context && handle_own_context(handle) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(handle->context != NULL ? handle->context : Py_None);
+}
+
 /* New ref: an untracked object of one of our two types, its struct zeroed. */
 static PyObject *
 handle_alloc(PyTypeObject *type, FreeList *list)
 {
     PyObject *self = freelist_take(list);
     if (self == NULL) {
-        self = type->tp_alloc(type, 0);
+        self = PyObject_GC_New(PyObject, type); /* tp_alloc would track it */
         if (self != NULL) {
-            PyObject_GC_UnTrack(self);
+            memset(self + 1, 0, type->tp_basicsize - sizeof(PyObject));
         }
     }
     return self;
@@ -85,7 +109,7 @@ handle_new_hidden(Loop *loop, PyObject *callback, PyObject *const *args,
     if (self == NULL) {
         return NULL;
     }
-    if (handle_fill(HANDLE(self), loop, callback, args, nargs, context) < 0) {
+    if (handle_fill(HANDLE(self), loop, callback, args, nargs, context, false) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -126,7 +150,7 @@ timer_handle_new_hidden(Loop *loop, double when, PyObject *when_object,
     timer->when = when;
     timer->when_object = Py_XNewRef(when_object);
     timer->scheduled = false;
-    if (handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
+    if (handle_fill(&timer->handle, loop, callback, args, nargs, context, true) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -286,6 +310,17 @@ handle_run_known(Handle *handle)
                : 0;
 }
 
+/* What a sleep() that has ended comes to: no code of the user's runs, so the context
+ * that the timer has not even made yet need not be entered. As handle_run_known. */
+static int
+handle_wake_sleeper(Handle *handle)
+{
+    return handle->callback == handle->state->set_result_unless_cancelled
+                   && loop_is_direct(handle->native)
+               ? handle_run_known(handle)
+               : 0;
+}
+
 /* Calls the callback in the entered context. New ref or NULL. */
 static PyObject *
 handle_call(Handle *handle)
@@ -336,6 +371,15 @@ handle_run(PyObject *self)
 {
     Handle *handle = HANDLE(self);
     PyObject *result = NULL;
+    if (handle->borrows_context) {
+        int known = handle_wake_sleeper(handle);
+        if (known > 0) {
+            return 0;
+        }
+        if (known < 0 || handle_own_context(handle) < 0) {
+            return handle_report(self);
+        }
+    }
     PyObject *context = handle->context;
     if (CL_UNLIKELY(!PyContext_CheckExact(context))) {
         result = handle_call_foreign(handle);
@@ -467,6 +511,9 @@ handle_setup(PyObject *self, State *state, PyObject *callback, PyObject *args,
              PyObject *loop, PyObject *context)
 {
     Handle *handle = HANDLE(self);
+    if (handle->borrows_context && handle_own_context(handle) < 0) {
+        return -1;
+    }
     PyObject *own_args = PyTuple_Check(args) ? Py_NewRef(args) : PySequence_Tuple(args);
     if (own_args == NULL) {
         return -1;
@@ -607,7 +654,7 @@ PyDoc_STRVAR(Handle_get_context_doc,
 static PyObject *
 Handle_get_context(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(HANDLE(self)->context != NULL ? HANDLE(self)->context : Py_None);
+    return handle_show_context(HANDLE(self));
 }
 #endif
 
@@ -675,7 +722,7 @@ Handle_get_loop(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 Handle_get_context_attribute(PyObject *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(HANDLE(self)->context != NULL ? HANDLE(self)->context : Py_None);
+    return handle_show_context(HANDLE(self));
 }
 
 static PyObject *
@@ -765,6 +812,9 @@ handle_clear(Handle *handle)
         Py_CLEAR(handle->args[i]);
     }
     Py_CLEAR(handle->callback);
+    if (handle->borrows_context) {
+        handle_return_context(handle, NULL);
+    }
     Py_CLEAR(handle->context);
     Py_CLEAR(handle->more_args);
     Py_CLEAR(handle->source_traceback);

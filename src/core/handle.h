@@ -22,8 +22,9 @@ typedef struct Handle {
     PyObject *repr;             /* kept at cancel in debug mode, else NULL */
     uint8_t nargs;              /* used in args; 0 with more_args */
     bool cancelled;
-    bool has_args; /* false once cancelled: _args reads None */
-    bool tracked;  /* known to the cyclic collector; see handle_expose */
+    bool has_args;        /* false once cancelled: _args reads None */
+    bool tracked;         /* known to the cyclic collector; see handle_expose */
+    bool borrows_context; /* the loop's snapshot, to be copied first (snapshot.c) */
 } Handle;
 
 typedef struct TimerHandle {
@@ -55,6 +56,15 @@ PyObject *timer_handle_new_hidden(Loop *loop, double when, PyObject *when_object
                                   Py_ssize_t nargs, PyObject *context);
 void handle_expose(PyObject *handle);
 int handle_visit_owned(PyObject *handle, visitproc visit, void *arg);
+
+/* The context of a handle of `native`: the loop's snapshot instead of a copy of the
+ * current one. The handle has none yet. 0 or -1. */
+int handle_borrow_context(Handle *handle);
+
+/* Only with borrows_context. A copy in the snapshot's place, before anybody enters or
+ * sees it: 0 or -1. And own (stolen), or NULL, in its place. */
+int handle_own_context(Handle *handle);
+void handle_return_context(Handle *handle, PyObject *own);
 
 /* Drops the ring's or the heap's reference. */
 static inline void

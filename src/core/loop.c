@@ -404,6 +404,7 @@ loop_traverse(Loop *loop, visitproc visit, void *arg)
     if (rc != 0) {
         return rc;
     }
+    Py_VISIT(loop->snapshot);
     Py_VISIT(loop->exception_handler);
     Py_VISIT(loop->task_factory);
     return 0;
@@ -415,6 +416,7 @@ loop_clear(Loop *loop)
     Py_CLEAR(loop->exception_handler);
     Py_CLEAR(loop->task_factory);
     loop_drop_work(loop);
+    Py_CLEAR(loop->snapshot);
 }
 
 /* The last of a loop: its struct is about to go. */

@@ -49,7 +49,9 @@ typedef struct Loop {
     Heap timers; /* of TimerHandle; the heap holds a reference to each */
     Poller poller;
     Wake wake;
-    List before_poll;  /* of BeforePoll.node */
+    PyObject *snapshot;    /* of the context timers were last made in, or NULL */
+    size_t snapshot_users; /* handles that borrow it (snapshot.c) */
+    List before_poll;      /* of BeforePoll.node */
     char *read_buffer; /* of the streams, CL_READ_SIZE bytes; NULL until first used */
     int64_t now_ns;    /* the clock as last read in this turn */
     int64_t polled_ns; /* when the kernel was last asked */

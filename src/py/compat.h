@@ -387,6 +387,17 @@ compat_revive(PyObject *op)
     _Py_NewReference(op);
 }
 
+/* Borrowed: the running thread's current context; NULL while it has none. */
+static inline PyObject *
+compat_current_context(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyThreadState_GetUnchecked()->context;
+#else
+    return _PyThreadState_UncheckedGet()->context;
+#endif
+}
+
 /* Clears what weakly refers to self; call first in every dealloc of a weakrefable. */
 static inline void
 compat_clear_weakrefs(PyObject *self)
