@@ -1304,6 +1304,21 @@ def test_backend():
     assert len(cloop.tls_backend()) > 12
 
 
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+def test_a_linked_openssl_is_called_directly():
+    """Or else nearly everything in this file is tested on one way alone."""
+    import _ssl
+
+    import cloop
+
+    if not hasattr(_ssl, "__file__"):
+        pytest.skip("the ssl module is built into Python")
+    needed = subprocess.check_output(["readelf", "-d", _ssl.__file__])
+    if b"[libssl.so" not in needed:
+        pytest.skip("OpenSSL is built into the ssl module")
+    assert cloop.tls_backend() == "direct: " + ssl.OPENSSL_VERSION
+
+
 def test_each_connection_goes_the_way_it_should(impl, loop, contexts, tmp_path):
     cloop_only(impl, "two ways")
 

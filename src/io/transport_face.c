@@ -5,6 +5,7 @@
 #include "../py/args.h"
 #include "../py/err.h"
 #include "../py/pysock.h"
+#include "limits.h"
 #include "transport.h"
 
 static Transport *
@@ -243,62 +244,6 @@ Transport_get_write_buffer_limits(PyObject *self, PyObject *Py_UNUSED(unused))
     return Py_BuildValue("(ii)", CL_LOW_WATER, CL_HIGH_WATER);
 }
 
-/* The largest size that is <= limit, which is a number >= 0 of any kind. 0 or -1. */
-static int
-limit_to_size(PyObject *limit, size_t *size)
-{
-    double number = PyFloat_AsDouble(limit);
-    if (number == -1.0 && PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        number = 1e18;
-    }
-    *size = number >= 1e18 ? (size_t)PY_SSIZE_T_MAX : (size_t)number;
-    return 0;
-}
-
-/* New ref: (low, high) with what is None filled in; ValueError as stock. */
-static PyObject *
-complete_limits(PyObject *high, PyObject *low)
-{
-    PyObject *four = PyLong_FromLong(4);
-    PyObject *zero = PyLong_FromLong(0);
-    PyObject *limits = NULL;
-    if (high == Py_None) {
-        high = low == Py_None ? PyLong_FromLong(CL_HIGH_WATER)
-                              : PyNumber_Multiply(four, low);
-    }
-    else {
-        Py_INCREF(high);
-    }
-    if (low == Py_None) {
-        low = high == NULL ? NULL : PyNumber_FloorDivide(high, four);
-    }
-    else {
-        Py_INCREF(low);
-    }
-    if (high != NULL && low != NULL && zero != NULL) {
-        int in_order = PyObject_RichCompareBool(high, low, Py_GE);
-        if (in_order > 0) {
-            in_order = PyObject_RichCompareBool(low, zero, Py_GE);
-        }
-        if (in_order > 0) {
-            limits = PyTuple_Pack(2, low, high);
-        }
-        else if (in_order == 0) {
-            PyErr_Format(PyExc_ValueError, "high (%R) must be >= low (%R) must be >= 0",
-                         high, low);
-        }
-    }
-    Py_XDECREF(low);
-    Py_XDECREF(high);
-    Py_XDECREF(zero);
-    Py_XDECREF(four);
-    return limits;
-}
-
 const char Transport_set_write_buffer_limits_doc[] =
     "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
     "Above how many bytes the protocol is told to pause writing, and at how many to\n"
@@ -309,25 +254,13 @@ PyObject *
 Transport_set_write_buffer_limits(PyObject *self, PyObject *const *args,
                                   Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const char *const names[] = {"high", "low", NULL};
-    static const ArgSpec spec = {
-        "_FlowControlMixin.set_write_buffer_limits", names, 2, 0, false, false};
     Transport *transport = transport_from(self);
-    PyObject *values[2];
-    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
+    if (limits_parse("_FlowControlMixin.set_write_buffer_limits", args, nargs, kwnames,
+                     CL_HIGH_WATER, &transport->high_water, &transport->low_water,
+                     &transport->limits)
+        < 0) {
         return NULL;
     }
-    PyObject *limits = complete_limits(values[0] != NULL ? values[0] : Py_None,
-                                       values[1] != NULL ? values[1] : Py_None);
-    size_t low_water, high_water;
-    if (limits == NULL || limit_to_size(PyTuple_GET_ITEM(limits, 0), &low_water) < 0
-        || limit_to_size(PyTuple_GET_ITEM(limits, 1), &high_water) < 0) {
-        Py_XDECREF(limits);
-        return NULL;
-    }
-    transport->low_water = low_water;
-    transport->high_water = high_water;
-    Py_XSETREF(transport->limits, limits);
     if (transport->loop != NULL && transport_maybe_pause(transport) < 0) {
         return NULL;
     }

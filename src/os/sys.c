@@ -5,8 +5,21 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+
+/* -- memory ----------------------------------------------------------------------- */
+
+bool
+sys_is_mapped(const void *address, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)address / page * page;
+    uintptr_t length = (uintptr_t)address + size - first;
+    /* Nothing is written; where there is no page it is an error. */
+    return address != NULL && msync((void *)first, length, MS_ASYNC) == 0;
+}
 
 /* -- epoll_pwait2 --------------------------------------------------------------- */
 

@@ -299,6 +299,9 @@ sys_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
     return rc;
 }
 
+/* Is there memory at all of these addresses? Not in the fault table: asked once. */
+bool sys_is_mapped(const void *address, size_t size);
+
 /* How many bytes wait in a stream socket's or pipe's buffer. */
 static inline int
 sys_count_readable(int fd)

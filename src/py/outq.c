@@ -41,16 +41,30 @@ make_room(OutQueue *queue)
     return 0;
 }
 
+/* Lets go of a piece, the memory of which stays as it is unless it is secret. */
+static void
+drop_piece(const OutQueue *queue, const OutPiece *piece)
+{
+    if (queue->secret && piece->copied) {
+        char *slab = PyBytes_AS_STRING(piece->owner);
+        memset(slab, 0, (size_t)(piece->data + piece->size - slab));
+        /* The compiler must not know that nobody reads it any more. */
+        __asm__ volatile("" : : "r"(slab) : "memory");
+    }
+    Py_DECREF(piece->owner);
+}
+
 /* Steals owner, on failure too. */
 static int
-append_piece(OutQueue *queue, PyObject *owner, const char *data, size_t size)
+append_piece(OutQueue *queue, PyObject *owner, const char *data, size_t size,
+             bool copied)
 {
     if (queue->count == queue->capacity && make_room(queue) < 0) {
         Py_DECREF(owner);
         return -1;
     }
     queue->count++;
-    *piece_at(queue, queue->count - 1) = (OutPiece){owner, data, size};
+    *piece_at(queue, queue->count - 1) = (OutPiece){owner, data, size, copied};
     queue->bytes += size;
     queue->room = 0;
     return 0;
@@ -76,7 +90,7 @@ outq_append_copy(OutQueue *queue, const char *data, size_t size)
         return -1;
     }
     memcpy(PyBytes_AS_STRING(slab), data, size);
-    if (append_piece(queue, slab, PyBytes_AS_STRING(slab), size) < 0) {
+    if (append_piece(queue, slab, PyBytes_AS_STRING(slab), size, true) < 0) {
         return -1;
     }
     queue->room = (uint32_t)(capacity - size);
@@ -91,7 +105,7 @@ outq_append(OutQueue *queue, PyObject *owner, const Py_buffer *view, size_t skip
     if (size <= CL_SMALL_PIECE || !PyBytes_CheckExact(owner)) {
         return outq_append_copy(queue, data, size);
     }
-    return append_piece(queue, Py_NewRef(owner), data, size);
+    return append_piece(queue, Py_NewRef(owner), data, size, false);
 }
 
 int
@@ -118,7 +132,7 @@ outq_consume(OutQueue *queue, size_t size)
             return;
         }
         size -= piece->size;
-        Py_DECREF(piece->owner);
+        drop_piece(queue, piece);
         queue->head = (queue->head + 1) & (queue->capacity - 1);
         queue->count--;
     }
@@ -131,8 +145,10 @@ void
 outq_clear(OutQueue *queue)
 {
     for (uint32_t i = 0; i < queue->count; i++) {
-        Py_DECREF(piece_at(queue, i)->owner);
+        drop_piece(queue, piece_at(queue, i));
     }
     PyMem_Free(queue->pieces);
+    bool secret = queue->secret;
     outq_init(queue);
+    queue->secret = secret;
 }

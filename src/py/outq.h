@@ -17,6 +17,7 @@ typedef struct OutPiece {
     PyObject *owner; /* exact bytes; a slab is one that only the queue knows */
     const char *data;
     size_t size;
+    bool copied; /* the owner is a slab */
 } OutPiece;
 
 typedef struct OutQueue {
@@ -26,6 +27,7 @@ typedef struct OutQueue {
     uint32_t count;
     uint32_t room; /* bytes free behind the last piece, which is a slab then */
     size_t bytes;  /* the sum of all sizes */
+    bool secret;   /* copies are overwritten before their memory is freed */
 } OutQueue;
 
 static inline void

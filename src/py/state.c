@@ -25,7 +25,7 @@ get_path(PyObject *module, const char *path)
     }
     PyObject *name = PyUnicode_FromStringAndSize(path, dot - path);
     PyObject *owner = name == NULL ? NULL : PyObject_GetAttr(module, name);
-    PyObject *found = owner == NULL ? NULL : PyObject_GetAttrString(owner, dot + 1);
+    PyObject *found = owner == NULL ? NULL : get_path(owner, dot + 1);
     Py_XDECREF(owner);
     Py_XDECREF(name);
     return found;

@@ -80,6 +80,8 @@
     X(asyncio_TimeoutError, "asyncio.exceptions", "TimeoutError", 1)                   \
     X(ssl_module, "asyncio.sslproto", "ssl", 0) /* None: Python has no ssl module */   \
     X(SSLObject, "asyncio.sslproto", "ssl.SSLObject", 0)                               \
+    X(SSLSocketType, "asyncio.sslproto", "ssl._ssl._SSLSocket", 0)                     \
+    X(SSLContextType, "asyncio.sslproto", "ssl._ssl._SSLContext", 0)                   \
     X(SSLError, "asyncio.sslproto", "ssl.SSLError", 0)                                 \
     X(SSLWantReadError, "asyncio.sslproto", "ssl.SSLWantReadError", 0)                 \
     X(SSLSyscallError, "asyncio.sslproto", "ssl.SSLSyscallError", 0)                   \

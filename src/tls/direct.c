@@ -306,9 +306,9 @@ word_error(PyObject *library, PyObject *reason, const char *text, const char *de
 
 /* Sets verify_code and verify_message. 0 or -1. */
 static int
-add_verification(Tls *tls, PyObject *error, const char **detail)
+add_verification(const void *ssl, PyObject *error, const char **detail)
 {
-    long code = tls_library->SSL_get_verify_result(tls->ssl);
+    long code = tls_library->SSL_get_verify_result(ssl);
     *detail = tls_library->X509_verify_cert_error_string(code);
     PyObject *number = PyLong_FromLong(code);
     PyObject *message = PyUnicode_FromString(*detail != NULL ? *detail : "");
@@ -324,7 +324,7 @@ add_verification(Tls *tls, PyObject *error, const char **detail)
 
 /* Raises what stands in OpenSSL's error queue, and clears that. Always FAILED. */
 static TlsAnswer
-raise_error(Tls *tls, int ssl_error)
+raise_error(State *state, const void *ssl, int ssl_error)
 {
     unsigned long code = tls_library->ERR_peek_last_error();
     const char *text = code != 0 ? tls_library->ERR_reason_error_string(code) : NULL;
@@ -332,7 +332,6 @@ raise_error(Tls *tls, int ssl_error)
     bool is_three = tls_library->OpenSSL_version_num() >= 0x30000000UL;
     int lib = (int)(is_three ? code >> 23 & 0xFF : code >> 24 & 0xFF);
     int why = (int)(is_three ? code & 0x7FFFFF : code & 0xFFF);
-    State *state = tls->state;
     bool of_ssl = lib == ERR_LIB_SSL;
     PyObject *type = state->SSLError;
     const char *detail = NULL;
@@ -354,7 +353,7 @@ raise_error(Tls *tls, int ssl_error)
     PyObject *message = NULL;
     if (error != NULL
         && (type != state->SSLCertVerificationError
-            || add_verification(tls, error, &detail) == 0)) {
+            || add_verification(ssl, error, &detail) == 0)) {
         message = word_error(library, reason, text, detail);
     }
     PyObject *args = message == NULL ? NULL : Py_BuildValue("(iO)", ssl_error, message);
@@ -375,9 +374,9 @@ raise_error(Tls *tls, int ssl_error)
 
 /* What it means that a call of OpenSSL has not succeeded. */
 static TlsAnswer
-explain(Tls *tls)
+explain(Tls *tls, const void *ssl)
 {
-    int error = tls_library->SSL_get_error(tls->ssl, 0);
+    int error = tls_library->SSL_get_error(ssl, 0);
     if (CL_LIKELY(error == SSL_ERROR_WANT_READ)) {
         return CL_TLS_AGAIN;
     }
@@ -393,32 +392,42 @@ explain(Tls *tls)
     if (error == SSL_ERROR_SYSCALL && tls_library->ERR_peek_last_error() == 0) {
         return CL_TLS_AGAIN; /* as stock takes it */
     }
-    return raise_error(tls, error);
+    return raise_error(tls->state, ssl, error);
 }
+
+/* Both keep the SSL * alive themselves: in a renegotiation OpenSSL calls the user's
+ * Python code (SNI, PSK), which may end the connection and let go of it. */
 
 static TlsAnswer
 direct_read(Tls *tls, char *data, size_t size, size_t *got)
 {
+    PyObject *inner = Py_NewRef(tls->inner);
+    void *ssl = tls->ssl;
+    TlsAnswer answer = CL_TLS_DONE;
     tls_library->ERR_clear_error();
-    if (CL_LIKELY(tls_library->SSL_read_ex(tls->ssl, data, size, got))) {
-        return CL_TLS_DONE;
+    if (!tls_library->SSL_read_ex(ssl, data, size, got)) {
+        answer = explain(tls, ssl);
     }
-    return explain(tls);
+    Py_DECREF(inner);
+    return answer;
 }
 
 static TlsAnswer
 direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
 {
+    PyObject *inner = Py_NewRef(tls->inner);
+    void *ssl = tls->ssl;
     size_t records = size / CL_RECORD_SIZE + 1;
+    TlsAnswer answer = CL_TLS_DONE;
     tls->out_hint = tls->out_size + size + records * CL_RECORD_OVERHEAD;
     tls_library->ERR_clear_error();
-    int rc = tls_library->SSL_write_ex(tls->ssl, data, size, taken);
-    tls->out_hint = 0;
-    if (CL_LIKELY(rc)) {
-        return CL_TLS_DONE;
+    if (!tls_library->SSL_write_ex(ssl, data, size, taken)) {
+        answer = explain(tls, ssl);
+        answer = answer == CL_TLS_END ? CL_TLS_AGAIN : answer;
     }
-    TlsAnswer answer = explain(tls);
-    return answer == CL_TLS_END ? CL_TLS_AGAIN : answer;
+    tls->out_hint = 0;
+    Py_DECREF(inner);
+    return answer;
 }
 
 const TlsWay tls_direct = {

@@ -40,7 +40,7 @@
 static bool
 is_debug(const Tls *tls)
 {
-    return (tls->loop->guard & CL_GUARD_DEBUG) != 0;
+    return tls->loop != NULL && (tls->loop->guard & CL_GUARD_DEBUG) != 0;
 }
 
 /* logger.debug(format, self). 0 or -1. */
@@ -92,15 +92,50 @@ cancel_timer(Tls *tls)
 static int
 start_timer(Tls *tls, PyObject *delay, PyObject *name)
 {
-    cancel_timer(tls);
     PyObject *callback = PyObject_GetAttr((PyObject *)tls, name);
     if (callback == NULL) {
         return -1;
     }
     PyObject *stack[3] = {(PyObject *)tls->loop, delay, callback};
-    tls->timer = PyObject_VectorcallMethod(tls->state->str_call_later, stack, 3, NULL);
+    PyObject *timer =
+        PyObject_VectorcallMethod(tls->state->str_call_later, stack, 3, NULL);
     Py_DECREF(callback);
-    return tls->timer == NULL ? -1 : 0;
+    cancel_timer(tls);
+    tls->timer = timer;
+    return timer == NULL ? -1 : 0;
+}
+
+/* loop.call_soon(self.name). 0 or -1. */
+static int
+call_soon(Tls *tls, PyObject *name)
+{
+    if (tls->loop == NULL) {
+        return 0;
+    }
+    PyObject *callback = PyObject_GetAttr((PyObject *)tls, name);
+    if (callback == NULL) {
+        return -1;
+    }
+    int rc = loop_call_soon(tls->state, (PyObject *)tls->loop, callback, NULL, NULL);
+    Py_DECREF(callback);
+    return rc;
+}
+
+int
+tls_resume_soon(Tls *tls)
+{
+    return call_soon(tls, tls->state->str_resume);
+}
+
+/* way_handshake or way_shutdown. What callbacks of the user's context do meanwhile asks
+ * OpenSSL nothing: it would not know what to answer. */
+static TlsAnswer
+ask_way(Tls *tls, TlsAnswer (*ask)(Tls *tls))
+{
+    tls->busy = true;
+    TlsAnswer answer = ask(tls);
+    tls->busy = false;
+    return answer;
 }
 
 /* The one who waits for the handshake is told; exception may be None. 0 or -1. */
@@ -233,15 +268,10 @@ finish_handshake(Tls *tls)
         return -1;
     }
     if (tls->told == CL_TLS_TOLD_MADE) { /* start_tls */
-        PyObject *read = NULL;
-        if (tls_write_backlog(tls, false) < 0 || wake_waiter(tls, Py_None) < 0
-            || (read = PyObject_GetAttr((PyObject *)tls, tls->state->str_do_read))
-                   == NULL) {
+        if (tls_write_backlog(tls, false) < 0 || wake_waiter(tls, Py_None) < 0) {
             return -1;
         }
-        int rc = loop_call_soon(tls->state, (PyObject *)tls->loop, read, NULL, NULL);
-        Py_DECREF(read);
-        return rc;
+        return call_soon(tls, tls->state->str_do_read);
     }
     if (tls->told == CL_TLS_TOLD_NOTHING && tls->protocol != NULL) {
         tls->told = CL_TLS_TOLD_MADE;
@@ -264,7 +294,10 @@ finish_handshake(Tls *tls)
 static int
 do_handshake(Tls *tls)
 {
-    switch (way_handshake(tls)) {
+    if (tls->phase != CL_TLS_HANDSHAKE || tls->busy) {
+        return 0;
+    }
+    switch (ask_way(tls, way_handshake)) {
     case CL_TLS_DONE:
         return finish_handshake(tls);
     case CL_TLS_AGAIN:
@@ -334,13 +367,19 @@ fail_shutdown(Tls *tls)
 static int
 do_shutdown(Tls *tls)
 {
+    if (tls->busy) {
+        return tls_resume_soon(tls);
+    }
     if (!tls->eof) {
         if (tls_control_reading(tls) < 0) {
             return -1;
         }
+        if (tls->phase != CL_TLS_SHUTDOWN) {
+            return 0;
+        }
         TlsAnswer answer = tls_discard(tls);
         if (answer != CL_TLS_FAILED) {
-            answer = way_shutdown(tls);
+            answer = ask_way(tls, way_shutdown);
         }
         if (answer == CL_TLS_FAILED) {
             return fail_shutdown(tls);
@@ -366,6 +405,9 @@ do_shutdown(Tls *tls)
 static int
 do_flush(Tls *tls)
 {
+    if (tls->busy) { /* close() by a callback of the context, in a renegotiation */
+        return tls_resume_soon(tls);
+    }
     if (tls_read(tls) < 0) {
         return -1;
     }
@@ -477,6 +519,9 @@ tls_tell_eof(Tls *tls)
 static int
 advance(Tls *tls)
 {
+    if (CL_UNLIKELY(tls->busy)) {
+        return 0; /* who asks OpenSSL now reads on */
+    }
     switch (tls->phase) {
     case CL_TLS_HANDSHAKE:
         return do_handshake(tls);
@@ -540,6 +585,9 @@ end_of_file(Tls *tls, bool *keep_open)
         if (tls_write_backlog(tls, true) < 0) {
             return -1;
         }
+        if (tls->phase != CL_TLS_FLUSHING) {
+            return 0;
+        }
         tls->phase = CL_TLS_SHUTDOWN;
         return do_shutdown(tls);
     case CL_TLS_SHUTDOWN:
@@ -591,7 +639,9 @@ tls_connection_lost(Tls *tls, PyObject *exception)
     tls->phase = CL_TLS_UNWRAPPED;
     tls->protocol = NULL;
     tls->conn_lost++;
-    outq_clear(&tls->backlog);
+    if (!tls->busy) { /* else OpenSSL may read it: tls_write_backlog drops it then */
+        outq_clear(&tls->backlog);
+    }
     tls->way->drop(tls);
     cancel_timer(tls);
     if (phase != CL_TLS_HANDSHAKE

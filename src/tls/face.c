@@ -3,6 +3,7 @@
  * Stream (see tls.h). Called from Python, on the loop's thread; parses and calls down.
  *
  * Objects are made by cloop/tls.py, which checks what the user gave. */
+#include "../io/limits.h"
 #include "../io/reader.h"
 #include "../py/args.h"
 #include "library.h"
@@ -83,7 +84,7 @@ choose_way(Tls *tls)
     if (watched < 0) {
         return -1;
     }
-    if (!watched && strcmp(Py_TYPE(inner)->tp_name, "_ssl._SSLSocket") == 0) {
+    if (!watched && Py_IS_TYPE(inner, (PyTypeObject *)state->SSLSocketType)) {
         tls->way = way;
     }
     return 0;
@@ -105,6 +106,7 @@ SSLTransport_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
         tls->read_high_water = CL_TLS_READ_HIGH;
         tls->read_low_water = CL_TLS_READ_HIGH / 4;
         outq_init(&tls->backlog);
+        tls->backlog.secret = true;
         list_init(&tls->flush_soon.node);
         tls->flush_soon.run = tls_flush_turn;
     }
@@ -239,102 +241,6 @@ SSLTransport_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* -- extra info -------------------------------------------------------------------------------- */
-
-/* New ref, or NULL, without an exception when there is no such name here. */
-static PyObject *
-find_extra(Tls *tls, PyObject *name)
-{
-    static const char *const methods[] = {"peercert", "cipher", "compression"};
-    if (tls->extra != NULL) {
-        PyObject *value = PyDict_GetItemWithError(tls->extra, name);
-        if (value != NULL || PyErr_Occurred()) {
-            return Py_XNewRef(value);
-        }
-    }
-    if (!PyUnicode_Check(name)) {
-        return NULL;
-    }
-    if (PyUnicode_CompareWithASCIIString(name, "sslcontext") == 0) {
-        return Py_XNewRef(tls->context);
-    }
-    if (!tls->established || tls->sslobj == NULL) {
-        return NULL;
-    }
-    if (PyUnicode_CompareWithASCIIString(name, "ssl_object") == 0) {
-        return Py_NewRef(tls->sslobj);
-    }
-    for (size_t i = 0; i < CL_COUNT_OF(methods); i++) {
-        if (PyUnicode_CompareWithASCIIString(name, methods[i]) != 0) {
-            continue;
-        }
-        PyObject *value =
-            PyObject_CallMethod(tls->sslobj, i == 0 ? "getpeercert" : methods[i], NULL);
-        if (value == NULL) {
-            return NULL;
-        }
-        if (tls->extra == NULL) {
-            tls->extra = PyDict_New();
-        }
-        if (tls->extra == NULL || PyDict_SetItem(tls->extra, name, value) < 0) {
-            Py_CLEAR(value);
-        }
-        return value;
-    }
-    return NULL;
-}
-
-PyDoc_STRVAR(
-    SSLTransport_get_extra_info_doc,
-    "get_extra_info($self, /, name, default=None)\n--\n\n"
-    "What is known about the transport under a name: 'ssl_object', 'peercert',\n"
-    "'cipher', 'compression', 'sslcontext', or what the transport below knows;\n"
-    "default when nothing is. See the asyncio documentation, section \"Base\n"
-    "Transport\".");
-
-static PyObject *
-SSLTransport_get_extra_info(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                            PyObject *kwnames)
-{
-    static const char *const names[] = {"name", "default", NULL};
-    static const ArgSpec spec = {
-        "_SSLProtocolTransport.get_extra_info", names, 2, 1, false, false};
-    PyObject *values[2];
-    Tls *tls = tls_of(self);
-    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
-        return NULL;
-    }
-    PyObject *found = find_extra(tls, values[0]);
-    if (found != NULL || PyErr_Occurred()) {
-        return found;
-    }
-    PyObject *fallback = values[1] != NULL ? values[1] : Py_None;
-    if (tls->lower == NULL) {
-        return Py_NewRef(fallback);
-    }
-    PyObject *stack[3] = {tls->lower, values[0], fallback};
-    return PyObject_VectorcallMethod(tls->state->str_get_extra_info, stack, 3, NULL);
-}
-
-static PyObject *
-SSLTransport_get__extra(PyObject *self, void *Py_UNUSED(closure))
-{
-    static const char *const names[] = {"sslcontext", "peercert", "cipher",
-                                        "compression", "ssl_object"};
-    PyObject *extra = PyDict_New();
-    for (size_t i = 0; extra != NULL && i < CL_COUNT_OF(names); i++) {
-        PyObject *name = PyUnicode_FromString(names[i]);
-        PyObject *value = name == NULL ? NULL : find_extra(tls_of(self), name);
-        if ((value == NULL && PyErr_Occurred())
-            || (value != NULL && PyDict_SetItem(extra, name, value) < 0)) {
-            Py_CLEAR(extra);
-        }
-        Py_XDECREF(value);
-        Py_XDECREF(name);
-    }
-    return extra;
-}
-
 /* -- reading ------------------------------------------------------------------------------------ */
 
 PyDoc_STRVAR(SSLTransport_is_reading_doc,
@@ -375,13 +281,7 @@ SSLTransport_resume_reading(PyObject *self, PyObject *Py_UNUSED(unused))
         Py_RETURN_NONE;
     }
     tls->reading_paused = false;
-    PyObject *resume = PyObject_GetAttr(self, tls->state->str_resume);
-    if (resume == NULL) {
-        return NULL;
-    }
-    int rc = loop_call_soon(tls->state, (PyObject *)tls->loop, resume, NULL, NULL);
-    Py_DECREF(resume);
-    return CL_NONE_OR_NULL(rc);
+    return CL_NONE_OR_NULL(tls_resume_soon(tls));
 }
 
 /* -- writing -------------------------------------------------------------------------------------- */
@@ -487,82 +387,7 @@ SSLTransport_can_write_eof(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused
     Py_RETURN_FALSE;
 }
 
-/* -- limits ------------------------------------------------------------------------------------------ */
-
-/* New ref: (low, high) with what is None filled in; ValueError as stock. */
-static PyObject *
-complete_limits(PyObject *high, PyObject *low, size_t usual)
-{
-    PyObject *four = PyLong_FromLong(4);
-    PyObject *zero = PyLong_FromLong(0);
-    PyObject *limits = NULL;
-    high = high != Py_None  ? Py_NewRef(high)
-           : low == Py_None ? PyLong_FromSize_t(usual)
-                            : PyNumber_Multiply(four, low);
-    low = low != Py_None ? Py_NewRef(low)
-          : high == NULL ? NULL
-                         : PyNumber_FloorDivide(high, four);
-    if (high != NULL && low != NULL && zero != NULL) {
-        int in_order = PyObject_RichCompareBool(high, low, Py_GE);
-        if (in_order > 0) {
-            in_order = PyObject_RichCompareBool(low, zero, Py_GE);
-        }
-        if (in_order > 0) {
-            limits = PyTuple_Pack(2, low, high);
-        }
-        else if (in_order == 0) {
-            PyErr_Format(PyExc_ValueError, "high (%R) must be >= low (%R) must be >= 0",
-                         high, low);
-        }
-    }
-    Py_XDECREF(low);
-    Py_XDECREF(high);
-    Py_XDECREF(zero);
-    Py_XDECREF(four);
-    return limits;
-}
-
-/* The largest size that is <= limit, a number >= 0 of any kind. 0 or -1. */
-static int
-limit_to_size(PyObject *limit, size_t *size)
-{
-    double number = PyFloat_AsDouble(limit);
-    if (number == -1.0 && PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        number = 1e18;
-    }
-    *size = number >= 1e18 ? (size_t)PY_SSIZE_T_MAX : (size_t)number;
-    return 0;
-}
-
-/* Parses (high=None, low=None) into two sizes and *limits. 0 or -1. */
-static int
-parse_limits(const char *function, PyObject *const *args, Py_ssize_t nargs,
-             PyObject *kwnames, size_t usual, size_t *high, size_t *low,
-             PyObject **limits)
-{
-    static const char *const names[] = {"high", "low", NULL};
-    const ArgSpec spec = {function, names, 2, 0, false, false};
-    PyObject *values[2];
-    if (args_parse(&spec, args, nargs, kwnames, values) < 0) {
-        return -1;
-    }
-    PyObject *pair = complete_limits(values[0] != NULL ? values[0] : Py_None,
-                                     values[1] != NULL ? values[1] : Py_None, usual);
-    size_t sizes[2];
-    if (pair == NULL || limit_to_size(PyTuple_GET_ITEM(pair, 0), &sizes[0]) < 0
-        || limit_to_size(PyTuple_GET_ITEM(pair, 1), &sizes[1]) < 0) {
-        Py_XDECREF(pair);
-        return -1;
-    }
-    *low = sizes[0];
-    *high = sizes[1];
-    Py_XSETREF(*limits, pair);
-    return 0;
-}
+/* -- limits ------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(
     SSLTransport_set_write_buffer_limits_doc,
@@ -576,7 +401,7 @@ SSLTransport_set_write_buffer_limits(PyObject *self, PyObject *const *args,
                                      Py_ssize_t nargs, PyObject *kwnames)
 {
     Tls *tls = tls_of(self);
-    if (parse_limits("_SSLProtocolTransport.set_write_buffer_limits", args, nargs,
+    if (limits_parse("_SSLProtocolTransport.set_write_buffer_limits", args, nargs,
                      kwnames, CL_TLS_WRITE_HIGH, &tls->high_water, &tls->low_water,
                      &tls->limits)
         < 0) {
@@ -619,7 +444,7 @@ SSLTransport_set_read_buffer_limits(PyObject *self, PyObject *const *args,
                                     Py_ssize_t nargs, PyObject *kwnames)
 {
     Tls *tls = tls_of(self);
-    if (parse_limits("_SSLProtocolTransport.set_read_buffer_limits", args, nargs,
+    if (limits_parse("_SSLProtocolTransport.set_read_buffer_limits", args, nargs,
                      kwnames, CL_TLS_READ_HIGH, &tls->read_high_water,
                      &tls->read_low_water, &tls->read_limits)
         < 0) {
@@ -711,7 +536,7 @@ SSLTransport__force_close(PyObject *self, PyObject *exception)
     return CL_NONE_OR_NULL(tls_abort(tls_of(self), exception));
 }
 
-/* -- the protocol's side ---------------------------------------------------------------------------------- */
+/* -- the protocol's side -------------------------------------------------------------- */
 
 PyDoc_STRVAR(SSLTransport_connection_made_doc,
              "connection_made($self, transport, /)\n--\n\n"

@@ -90,6 +90,19 @@ tls_control_reading(Tls *tls)
     return 0;
 }
 
+/* May cleartext go either way? */
+static bool
+is_wrapped(const Tls *tls)
+{
+    return tls->phase == CL_TLS_WRAPPED || tls->phase == CL_TLS_FLUSHING;
+}
+
+static bool
+is_readable(const Tls *tls)
+{
+    return is_wrapped(tls) && !tls->reading_paused && tls->protocol != NULL;
+}
+
 /* -- up --------------------------------------------------------------------------------------- */
 
 /* way->read, during which writes only join the backlog. */
@@ -135,14 +148,19 @@ read_all(Tls *tls, TlsAnswer *answer)
     if (bytes == NULL) {
         return NULL;
     }
-    for (;;) {
+    while (capacity > 0) {
         size_t filled;
         *answer = fill(tls, PyBytes_AS_STRING(bytes) + size, capacity - size, &filled);
         size += filled;
         if (*answer != CL_TLS_DONE) {
             break;
         }
-        capacity += tls->way->expect(tls);
+        size_t more = tls->way->expect(tls);
+        if (more == 0) {
+            *answer = CL_TLS_AGAIN;
+            break;
+        }
+        capacity += more;
         if (_PyBytes_Resize(&bytes, (Py_ssize_t)capacity) < 0) {
             return NULL;
         }
@@ -164,7 +182,7 @@ read_all(Tls *tls, TlsAnswer *answer)
 static int
 deliver(Tls *tls, PyObject *bytes)
 {
-    if (PyBytes_GET_SIZE(bytes) == 0 || tls->protocol == NULL) {
+    if (PyBytes_GET_SIZE(bytes) == 0 || tls->protocol == NULL || !is_wrapped(tls)) {
         return 0;
     }
     PyObject *raised =
@@ -254,13 +272,6 @@ tell_updated(Tls *tls, size_t size)
     return result == NULL ? -1 : 0;
 }
 
-static bool
-is_readable(const Tls *tls)
-{
-    return (tls->phase == CL_TLS_WRAPPED || tls->phase == CL_TLS_FLUSHING)
-           && !tls->reading_paused && tls->protocol != NULL;
-}
-
 static int
 read_buffered(Tls *tls)
 {
@@ -294,7 +305,7 @@ read_buffered(Tls *tls)
 int
 tls_read(Tls *tls)
 {
-    if (tls->phase != CL_TLS_WRAPPED && tls->phase != CL_TLS_FLUSHING) {
+    if (!is_wrapped(tls)) {
         return 0;
     }
     int rc = 0;
@@ -323,6 +334,7 @@ tls_discard(Tls *tls)
         size_t got;
         answer = ask_read(tls, scratch, sizeof(scratch), &got);
     }
+    tls_wipe(scratch, sizeof(scratch));
     return answer == CL_TLS_AGAIN ? CL_TLS_DONE : answer;
 }
 
@@ -423,15 +435,19 @@ tls_write_backlog(Tls *tls, bool all)
 {
     char scratch[CL_RECORD_SIZE];
     int rc = 0;
-    bool writes =
-        (tls->phase == CL_TLS_WRAPPED || tls->phase == CL_TLS_FLUSHING) && !tls->busy;
-    while (writes && rc == 0 && !outq_is_empty(&tls->backlog)
+    while (rc == 0 && is_wrapped(tls) && !tls->busy && !outq_is_empty(&tls->backlog)
            && (all || !tls->sending_paused)) {
         size_t size;
         const char *data = next_piece(tls, scratch, &size);
         size_t taken = 0;
         TlsAnswer answer = ask_write(tls, data, size, &taken);
-        if (answer != CL_TLS_DONE) {
+        if (data == scratch) {
+            tls_wipe(scratch, size);
+        }
+        if (CL_UNLIKELY(tls->finished)) { /* by a callback of the context */
+            outq_clear(&tls->backlog);
+        }
+        if (answer != CL_TLS_DONE || tls->finished) {
             rc = answer == CL_TLS_FAILED ? -1 : 0;
             break;
         }

@@ -8,18 +8,25 @@
  * is not one, the reason is said and the portable way taken. */
 #include "library.h"
 
+#include "../os/sys.h"
+
 #include <dlfcn.h>
+#include <pthread.h>
 #include <string.h>
 
 #ifndef RTLD_NOLOAD
 #define RTLD_NOLOAD 0
 #endif
 #define CL_BIO_TYPE_SOURCE_SINK 0x0400
+/* No SSL is smaller than that, in any version. */
+#define CL_SSL_LEAST 1024
 
 const TlsLibrary *tls_library;
 
-/* Filled once, before tls_library points at it. */
+/* Filled once, before tls_library points at it; by interpreters that may run at the same
+ * time, each with a GIL of its own or none. */
 static TlsLibrary loaded;
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
 /* Fills *library. The name of what is missing, or NULL. */
 static const char *
@@ -52,11 +59,32 @@ make_method(TlsLibrary *library)
                : -1;
 }
 
+/* Are these objects of the very types that _ssl makes, and do they look as expected? The
+ * pointer is asked only when it is one to memory of ours. */
+static bool
+looks_right(const TlsLibrary *library, State *state, PyObject *inner, PyObject *context)
+{
+    const Py_ssize_t least = (Py_ssize_t)(sizeof(PyObject) + sizeof(void *));
+    PyTypeObject *inner_type = (PyTypeObject *)state->SSLSocketType;
+    PyTypeObject *context_type = (PyTypeObject *)state->SSLContextType;
+    if (inner_type == NULL || context_type == NULL || !Py_IS_TYPE(inner, inner_type)
+        || !PyObject_TypeCheck(context, context_type)
+        || inner_type->tp_basicsize < least + (Py_ssize_t)sizeof(void *)
+        || context_type->tp_basicsize < least) {
+        return false;
+    }
+    void *pointer = library_ssl_of(inner);
+    return (uintptr_t)pointer % sizeof(void *) == 0
+           && sys_is_mapped(pointer, CL_SSL_LEAST)
+           && library->SSL_get_SSL_CTX(pointer) == library_context_of(context);
+}
+
 /* 1 when the SSL * in a new SSLObject answers with the SSL_CTX * in its context, 0 when
  * not, -1. */
 static int
-check_layout(const TlsLibrary *library, PyObject *ssl)
+check_layout(const TlsLibrary *library, State *state)
 {
+    PyObject *ssl = state->ssl_module;
     PyObject *protocol = PyObject_GetAttrString(ssl, "PROTOCOL_TLS_CLIENT");
     PyObject *incoming = PyObject_CallMethod(ssl, "MemoryBIO", NULL);
     PyObject *outgoing = PyObject_CallMethod(ssl, "MemoryBIO", NULL);
@@ -75,12 +103,7 @@ check_layout(const TlsLibrary *library, PyObject *ssl)
     if (inner == NULL) {
         goto done;
     }
-    const Py_ssize_t least = (Py_ssize_t)(sizeof(PyObject) + 2 * sizeof(void *));
-    rc = Py_TYPE(inner)->tp_basicsize >= least
-         && Py_TYPE(context)->tp_basicsize >= least - (Py_ssize_t)sizeof(void *)
-         && library_ssl_of(inner) != NULL
-         && library->SSL_get_SSL_CTX(library_ssl_of(inner))
-                == library_context_of(context);
+    rc = looks_right(library, state, inner, context);
 done:
     Py_XDECREF(inner);
     Py_XDECREF(sslobj);
@@ -107,6 +130,24 @@ check_version(const TlsLibrary *library, PyObject *module)
     return library->OpenSSL_version_num() == version;
 }
 
+/* Makes library the process's, unless there is one already. 0, or -1 when OpenSSL has no
+ * memory. */
+static int
+publish(TlsLibrary *library)
+{
+    int rc = 0;
+    (void)pthread_mutex_lock(&loading);
+    if (tls_library == NULL) {
+        rc = make_method(library);
+        if (rc == 0) {
+            loaded = *library;
+            tls_library = &loaded;
+        }
+    }
+    (void)pthread_mutex_unlock(&loading);
+    return rc;
+}
+
 /* The same as library_load, with a handle on _ssl. */
 static PyObject *
 load_from(State *state, PyObject *module, void *handle)
@@ -118,7 +159,7 @@ load_from(State *state, PyObject *module, void *handle)
     }
     int fits = check_version(&library, module);
     if (fits == 1) {
-        fits = check_layout(&library, state->ssl_module);
+        fits = check_layout(&library, state);
     }
     if (fits < 0) {
         return NULL;
@@ -126,14 +167,7 @@ load_from(State *state, PyObject *module, void *handle)
     if (fits == 0) {
         return PyUnicode_FromString("the ssl module's objects look different");
     }
-    if (tls_library == NULL) {
-        if (make_method(&library) < 0) {
-            return PyErr_NoMemory();
-        }
-        loaded = library;
-        tls_library = &loaded;
-    }
-    return Py_NewRef(Py_None);
+    return publish(&library) < 0 ? PyErr_NoMemory() : Py_NewRef(Py_None);
 }
 
 PyObject *

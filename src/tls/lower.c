@@ -82,6 +82,7 @@ static const StreamSink sink = {
 int
 lower_attach(Tls *tls, PyObject *lower)
 {
+    tls->stream = NULL;
     Py_XSETREF(tls->lower, Py_NewRef(lower));
     if (!Py_IS_TYPE(lower, tls->state->StreamTransportType)) {
         return 0;

@@ -24,11 +24,34 @@ way_translate_error(Tls *tls)
     return CL_TLS_FAILED;
 }
 
-TlsAnswer
-way_handshake(Tls *tls)
+/* inner.name(arg), arg may be NULL; inner lives until it has returned, whatever callbacks
+ * of the user's context do meanwhile. New ref or NULL. */
+static PyObject *
+call_inner(Tls *tls, PyObject *name, PyObject *arg)
 {
-    PyObject *result =
-        PyObject_CallMethodNoArgs(tls->inner, tls->state->str_do_handshake);
+    if (tls->inner == NULL) {
+        PyErr_SetString(PyExc_ConnectionAbortedError, "the TLS connection is closed");
+        return NULL;
+    }
+    PyObject *inner = Py_NewRef(tls->inner);
+    PyObject *result = arg == NULL ? PyObject_CallMethodNoArgs(inner, name)
+                                   : PyObject_CallMethodOneArg(inner, name, arg);
+    Py_DECREF(inner);
+    return result;
+}
+
+/* Handshake and shutdown: a method without arguments. */
+static TlsAnswer
+ask_inner(Tls *tls, PyObject *name)
+{
+    PyObject *result = call_inner(tls, name, NULL);
+    if (CL_UNLIKELY(tls->out_of_memory)) { /* the method took it for something else */
+        tls->out_of_memory = false;
+        Py_XDECREF(result);
+        PyErr_Clear();
+        PyErr_NoMemory();
+        return CL_TLS_FAILED;
+    }
     if (result == NULL) {
         return PyErr_ExceptionMatches(tls->state->SSLZeroReturnError)
                    ? CL_TLS_FAILED
@@ -39,19 +62,16 @@ way_handshake(Tls *tls)
 }
 
 TlsAnswer
+way_handshake(Tls *tls)
+{
+    return ask_inner(tls, tls->state->str_do_handshake);
+}
+
+TlsAnswer
 way_shutdown(Tls *tls)
 {
-    State *state = tls->state;
-    PyObject *name =
-        tls->inner == tls->sslobj ? state->str_unwrap : state->str_shutdown;
-    PyObject *result = PyObject_CallMethodNoArgs(tls->inner, name);
-    if (result == NULL) {
-        return PyErr_ExceptionMatches(state->SSLZeroReturnError)
-                   ? CL_TLS_FAILED
-                   : way_translate_error(tls);
-    }
-    Py_DECREF(result);
-    return CL_TLS_DONE;
+    return ask_inner(tls, tls->inner == tls->sslobj ? tls->state->str_unwrap
+                                                    : tls->state->str_shutdown);
 }
 
 /* -- the way -------------------------------------------------------------------------------- */
@@ -138,8 +158,11 @@ portable_count_in(Tls *tls)
 static size_t
 portable_expect(Tls *tls)
 {
+    if (tls->inner == NULL) {
+        return 0;
+    }
     size_t count = count_pending(tls, tls->incoming);
-    PyObject *pending = PyObject_CallMethodNoArgs(tls->inner, tls->state->str_pending);
+    PyObject *pending = call_inner(tls, tls->state->str_pending, NULL);
     if (pending != NULL) {
         size_t inside = PyLong_AsSize_t(pending);
         count += inside == (size_t)-1 ? 0 : inside;
@@ -157,9 +180,10 @@ portable_read(Tls *tls, char *data, size_t size, size_t *got)
     PyObject *view = make_view(data, size, PyBUF_WRITE);
     PyObject *wanted = view == NULL ? NULL : PyLong_FromSize_t(size);
     PyObject *count = NULL;
-    if (wanted != NULL) {
-        PyObject *stack[3] = {tls->inner, wanted, view};
+    if (wanted != NULL && tls->inner != NULL) {
+        PyObject *stack[3] = {Py_NewRef(tls->inner), wanted, view};
         count = PyObject_VectorcallMethod(tls->state->str_read, stack, 3, NULL);
+        Py_DECREF(stack[0]);
     }
     release_view(view);
     Py_XDECREF(wanted);
@@ -179,9 +203,7 @@ portable_write(Tls *tls, const char *data, size_t size, size_t *taken)
 {
     PyObject *view = make_view(data, size, PyBUF_READ);
     PyObject *count =
-        view == NULL
-            ? NULL
-            : PyObject_CallMethodOneArg(tls->inner, tls->state->str_write, view);
+        view == NULL ? NULL : call_inner(tls, tls->state->str_write, view);
     release_view(view);
     if (count == NULL) {
         TlsAnswer answer = way_translate_error(tls);

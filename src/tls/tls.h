@@ -138,6 +138,14 @@ struct Tls {
     bool busy;           /* OpenSSL is being asked: writes join the backlog */
 };
 
+/* Clears memory that held cleartext, though nobody reads it any more. */
+static inline void
+tls_wipe(void *data, size_t size)
+{
+    memset(data, 0, size);
+    __asm__ volatile("" : : "r"(data) : "memory");
+}
+
 static inline Tls *
 tls_of(PyObject *self)
 {
@@ -170,8 +178,9 @@ int tls_tell_eof(Tls *tls);
  * raised no more. 0, or -1 with what must go on (BaseException, or of a handler). */
 int tls_fail(Tls *tls, const char *message);
 
-/* Goes on after the user's pause. 0 or -1. */
+/* Goes on after the user's pause, at once or in the next turn. 0 or -1. */
 int tls_resume(Tls *tls);
+int tls_resume_soon(Tls *tls);
 
 /* -- flow.c: bytes up and down --------------------------------------------------------- */
 
@@ -222,6 +231,13 @@ int lower_force_close(Tls *tls, PyObject *exception);
 int lower_abort(Tls *tls);
 int lower_pause_reading(Tls *tls);
 int lower_resume_reading(Tls *tls);
+
+/* -- extra.c: methods ------------------------------------------------------------------ */
+
+PyObject *SSLTransport_get_extra_info(PyObject *self, PyObject *const *args,
+                                      Py_ssize_t nargs, PyObject *kwnames);
+PyObject *SSLTransport_get__extra(PyObject *self, void *closure);
+extern const char SSLTransport_get_extra_info_doc[];
 
 /* -- the rest -------------------------------------------------------------------------- */
 
