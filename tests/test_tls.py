@@ -3,11 +3,9 @@
 import asyncio
 import gc
 import os
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,48 +15,29 @@ import pytest
 
 pytest.importorskip("trustme")
 
-from impls import Cloop, Stock
+import tls_support
 from support import PY, cloop_only, stock_fault
 from tls_support import (
     BufferedRecorder,
-    Contexts,
     Echo,
     Peer,
     Proxy,
     Recorder,
     connect,
+    needs_openssl,
     only,
     port_of,
     read_all,
     run,
+    s_client,
 )
 
 TLS12 = ssl.TLSVersion.TLSv1_2
 TLS13 = ssl.TLSVersion.TLSv1_3
 OLD = PY < (3, 11)  # stock has another engine there
-needs_openssl = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="the openssl command"
-)
 
-
-@pytest.fixture(params=["direct", "portable", "stock"])
-def impl(request):
-    if request.param == "stock":
-        yield Stock()
-        return
-    from cloop import _cloop
-
-    impl = Cloop()
-    impl.way = request.param
-    if _cloop._tls_backend(request.param)[0] != request.param:
-        pytest.skip("no direct way here")
-    yield impl
-    _cloop._tls_backend("")
-
-
-@pytest.fixture(scope="module")
-def contexts():
-    return Contexts()
+impl = tls_support.impl
+contexts = tls_support.contexts
 
 
 @pytest.fixture(params=[TLS12, TLS13], ids=["1.2", "1.3"])
@@ -991,7 +970,8 @@ def test_a_missing_client_certificate(loop, reports, contexts, version):
     assert not reports
 
 
-def test_session_resumption(loop, contexts, version):
+def test_session_resumption(impl, loop, contexts, version):
+    old_stock(impl, "now and then it closes before it has answered close_notify")
     reused = []
 
     def client(port):
@@ -1051,16 +1031,6 @@ def test_post_handshake_authentication(impl, loop, contexts):
         server.close()
 
     run(loop, main())
-
-
-def s_client(port, *options):
-    return subprocess.Popen(
-        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-quiet", *options][:4]
-        + list(options),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 class LineServer(asyncio.Protocol):
@@ -1302,21 +1272,6 @@ def test_backend():
 
     assert cloop.tls_backend().split(":")[0] in ("direct", "portable")
     assert len(cloop.tls_backend()) > 12
-
-
-@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
-def test_a_linked_openssl_is_called_directly():
-    """Or else nearly everything in this file is tested on one way alone."""
-    import _ssl
-
-    import cloop
-
-    if not hasattr(_ssl, "__file__"):
-        pytest.skip("the ssl module is built into Python")
-    needed = subprocess.check_output(["readelf", "-d", _ssl.__file__])
-    if b"[libssl.so" not in needed:
-        pytest.skip("OpenSSL is built into the ssl module")
-    assert cloop.tls_backend() == "direct: " + ssl.OPENSSL_VERSION
 
 
 def test_each_connection_goes_the_way_it_should(impl, loop, contexts, tmp_path):

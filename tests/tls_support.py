@@ -2,13 +2,44 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 
+import pytest
+
+pytest.importorskip("trustme")
+
 import trustme
+from impls import Cloop, Stock
 
 LIMIT = 30.0
+
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="the openssl command"
+)
+
+
+@pytest.fixture(params=["direct", "portable", "stock"])
+def impl(request):
+    if request.param == "stock":
+        yield Stock()
+        return
+    from cloop import _cloop
+
+    impl = Cloop()
+    impl.way = request.param
+    if _cloop._tls_backend(request.param)[0] != request.param:
+        pytest.skip("no direct way here")
+    yield impl
+    _cloop._tls_backend("")
+
+
+@pytest.fixture(scope="module")
+def contexts():
+    return Contexts()
 
 
 class Contexts:
@@ -242,4 +273,14 @@ async def connect(loop, port, context, factory=None, **options):
     options.setdefault("server_hostname", "localhost")
     return await loop.create_connection(
         factory or (lambda: Recorder(loop)), "127.0.0.1", port, ssl=context, **options
+    )
+
+
+def s_client(port, *options):
+    return subprocess.Popen(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-quiet", *options][:4]
+        + list(options),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
