@@ -204,14 +204,27 @@ take_readable(Transport *transport)
     return rc;
 }
 
+/* After CL_ERROR: the kernel may have refused the interest. Asks for it again. */
+static void
+ask_again(Transport *transport)
+{
+    Watcher *watcher = &transport->watcher;
+    if (watcher->fd >= 0) {
+        poller_want(&transport->loop->poller, watcher, watcher->wanted);
+    }
+}
+
 static int
-on_read_ready(Watcher *watcher, unsigned Py_UNUSED(events))
+on_read_ready(Watcher *watcher, unsigned events)
 {
     Transport *transport = CL_CONTAINER_OF(watcher, Transport, watcher);
     Py_INCREF(transport);
     int rc =
         transport_take_event(transport, CL_READABLE, transport->state->str_read_ready,
                              transport->read_context, take_readable);
+    if (CL_UNLIKELY(events & CL_ERROR)) {
+        ask_again(transport);
+    }
     Py_DECREF(transport);
     return rc;
 }
@@ -300,9 +313,14 @@ on_write_ready(Watcher *watcher, unsigned events)
 {
     Transport *transport = CL_CONTAINER_OF(watcher, Transport, watcher);
     State *state = transport->state;
+    bool left = pipe_from(transport)->watches_reader && events & ~CL_WRITABLE;
     int rc;
     Py_INCREF(transport);
-    if (pipe_from(transport)->watches_reader && events & ~CL_WRITABLE) {
+    if (events & CL_ERROR) {
+        left = left && sys_reader_left(transport->fd) != 0;
+        ask_again(transport);
+    }
+    if (left) {
         /* Also while closing, when only the queue is waited for. */
         rc = transport_take_event(transport, CL_READABLE | CL_WRITABLE,
                                   state->str_read_ready, transport->read_context,
@@ -493,18 +511,24 @@ WritePipeTransport_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return make_pipe(type, &write_watcher_ops);
 }
 
-/* Waits for what is to be waited for from the start. 0 or -1. */
+/* Waits for what is to be waited for from the start. A device that cannot be polled is
+ * the caller's to report, and the transport stays, as on stock; want of memory or of
+ * descriptors ends it. 0 or -1. */
 static int
 begin(Transport *transport)
 {
     transport->started = true;
     bool reads = transport->watcher.ops == &read_watcher_ops
                  || pipe_from(transport)->watches_reader;
-    return reads ? transport_want_data(transport) : 0;
+    if (!reads || transport_want_data(transport) == 0) {
+        return 0;
+    }
+    return PyErr_ExceptionMatches(PyExc_PermissionError)
+               ? -1
+               : transport_fail(transport, "Fatal error on pipe transport");
 }
 
-/* RingRun: the turn after connection_made was put on the ring. What cannot be polled is
- * reported, and the transport stays, as on stock. */
+/* RingRun: the turn after connection_made was put on the ring. */
 static int
 run_begin(void *loop, void *subject, void *Py_UNUSED(arg))
 {

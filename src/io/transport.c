@@ -100,8 +100,9 @@ transport_set_names(Transport *transport, const Addr *peer)
     Addr addr;
     addr_prepare(&addr);
     if (sys_getsockname(transport->fd, &addr.u.any, &addr.length) < 0) {
+        int family = sys_socket_family(transport->fd);
         addr.length = 0;
-        addr.u.any.sa_family = AF_UNSPEC;
+        addr.u.any.sa_family = (sa_family_t)Py_MAX(family, AF_UNSPEC);
     }
     transport->sock_family = addr.u.any.sa_family;
     if (keep_name(transport, &addr, &transport->sockname, "sockname") < 0) {

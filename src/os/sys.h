@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -56,6 +57,7 @@
     X(socketpair)                                                                      \
     X(pipe2)                                                                           \
     X(fcntl)                                                                           \
+    X(poll)                                                                            \
     X(pidfd_open)                                                                      \
     X(pidfd_send_signal)                                                               \
     X(eventfd)                                                                         \
@@ -322,6 +324,16 @@ sys_socket_error(int fd)
     return rc < 0 ? rc : -error;
 }
 
+/* AF_INET ... */
+static inline int
+sys_socket_family(int fd)
+{
+    int family = AF_UNSPEC;
+    socklen_t length = sizeof(family);
+    int rc = sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
+    return rc < 0 ? rc : family;
+}
+
 static inline int
 sys_getsockname(int fd, struct sockaddr *address, socklen_t *address_length)
 {
@@ -402,6 +414,17 @@ sys_set_nonblocking(int fd, bool on)
     }
     int rc;
     CL_SYS_RETRY(fcntl, rc, fcntl(fd, F_SETFL, wanted));
+    return rc;
+}
+
+/* 1 when nobody reads from the pipe or socket behind fd any more, or something can be
+ * read from it, which is how others say the same; 0 when not. */
+static inline int
+sys_reader_left(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    int rc;
+    CL_SYS_RETRY(poll, rc, poll(&poll_fd, 1, 0));
     return rc;
 }
 

@@ -26,6 +26,13 @@ SCENARIOS = [
     "file",
     "signals",
     "executor",
+    "echo",
+    "lines",
+    "accepts",
+    "endpoints",
+    "pipes",
+    "spawn",
+    "send_files",
 ]
 
 
