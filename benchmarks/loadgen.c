@@ -273,8 +273,8 @@ keep_session(SSL *tls, SSL_SESSION *session)
 {
     (void)tls;
     SSL_SESSION_free(latest_session);
-    latest_session = session;
-    return 1; /* it is ours now */
+    latest_session = SSL_SESSION_dup(session);
+    return 0; /* that one remains OpenSSL's */
 }
 
 static void
@@ -295,9 +295,17 @@ static Tls *
 tls_connect(int fd)
 {
     SSL *tls = SSL_new(tls_client);
-    if (tls == NULL || SSL_set_fd(tls, fd) != 1
-        || (latest_session != NULL && SSL_set_session(tls, latest_session) != 1)) {
+    if (tls == NULL || SSL_set_fd(tls, fd) != 1) {
         die("SSL_new");
+    }
+    if (latest_session != NULL) {
+        /* A copy: OpenSSL marks the session of some connections as never to be resumed
+           when it lets go of them. */
+        SSL_SESSION *session = SSL_SESSION_dup(latest_session);
+        if (session == NULL || SSL_set_session(tls, session) != 1) {
+            die("SSL_set_session");
+        }
+        SSL_SESSION_free(session);
     }
     SSL_set_connect_state(tls);
     return tls;
