@@ -6,6 +6,7 @@ library really ran.
 
 import asyncio
 
+import certificate_files
 import pytest
 import real
 import servers
@@ -60,13 +61,25 @@ def expected_loop(impl):
     return real.LOOP_NAMES[impl.name]
 
 
+@pytest.fixture
+def expected_tls(impl):
+    """What real.tls_transports() says in a child that runs on the loop under test."""
+    return [real.TLS_TRANSPORTS[impl.name]]
+
+
 @pytest.fixture(scope="session")
-def postgres():
-    with servers.running(servers.Postgres) as server:
+def certificates():
+    with certificate_files.made() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgres(certificates):
+    with servers.running(servers.Postgres, certificates) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def redis_server():
-    with servers.running(servers.Redis) as server:
+def redis_server(certificates):
+    with servers.running(servers.Redis, certificates) as server:
         yield server

@@ -6,6 +6,7 @@ A library or program that is missing skips the tests, and fails them in the leg 
 
 import asyncio
 import contextlib
+import gc
 import glob
 import http.client
 import importlib
@@ -34,6 +35,12 @@ STRICT = "CLOOP_STRICT_CLIENTS" in os.environ
 LOOP_NAMES = {
     "cloop": "cloop.Loop",
     "stock": "asyncio.unix_events._UnixSelectorEventLoop",
+}
+
+# What `kind_of()` says of the transport of a TLS connection.
+TLS_TRANSPORTS = {
+    "cloop": "cloop.SSLTransport",
+    "stock": "asyncio.sslproto._SSLProtocolTransport",
 }
 
 
@@ -70,8 +77,25 @@ def loop_name():
     """Asked in a coroutine, here or in a child: the class of the running loop. The task
     may be one that the library made itself of asyncio.Task, as aiohttp does.
     """
-    kind = type(asyncio.get_running_loop())
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return kind_of(asyncio.get_running_loop())
+
+
+def kind_of(thing):
+    """The full name of its class."""
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def tls_transports():
+    """Asked in a child during a TLS connection: what transports its connections have,
+    whichever objects of whatever library hold them."""
+    return sorted(
+        {
+            kind_of(thing)
+            for thing in gc.get_objects()
+            if isinstance(thing, asyncio.Transport)
+            and thing.get_extra_info("ssl_object") is not None
+        }
+    )
 
 
 def check_loop(impl):
@@ -79,6 +103,13 @@ def check_loop(impl):
     assert type(asyncio.get_running_loop()) is impl.Loop
     assert type(asyncio.current_task()) is impl.Task
     assert loop_name() == LOOP_NAMES[impl.name]
+
+
+def check_tls(impl, *transports):
+    """They are TLS transports of impl's, the engine in C if it is cloop's."""
+    for transport in transports:
+        assert kind_of(transport) == TLS_TRANSPORTS[impl.name]
+        assert transport.get_extra_info("ssl_object").version().startswith("TLS")
 
 
 # -- child processes -------------------------------------------------------------------
@@ -101,14 +132,14 @@ def python_on(impl, *args):
 class Program:
     """A child process whose output is kept in a file."""
 
-    def __init__(self, command, user=None, **options):
+    def __init__(self, command, user=None, stdin=subprocess.DEVNULL, **options):
         self.command = [str(word) for word in command]
         self._output = tempfile.TemporaryFile()
         if user is not None:
             options["preexec_fn"] = lambda: become(user)
         self.process = subprocess.Popen(
             self.command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             **options,
@@ -117,6 +148,11 @@ class Program:
     def output(self):
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode("utf-8", "replace")
+
+    def say(self, text):
+        """Writes to its standard input, which must be a pipe."""
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
 
     def wait_until(self, ready, timeout=20):
         """ready() is called until it returns something true, which is returned."""
@@ -160,6 +196,9 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
         self._output.close()
 
 
@@ -180,9 +219,15 @@ def free_port():
 # -- HTTP from outside -----------------------------------------------------------------
 
 
-def http_request(port, method="GET", path="/", body=None, headers=()):
-    """One request by the standard library's blocking client: status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+def http_request(port, method="GET", path="/", body=None, headers=(), tls=None):
+    """One request by the standard library's blocking client, over TLS with a context:
+    status and body."""
+    if tls is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    else:
+        connection = http.client.HTTPSConnection(
+            "localhost", port, timeout=20, context=tls
+        )
     try:
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
@@ -191,8 +236,8 @@ def http_request(port, method="GET", path="/", body=None, headers=()):
         connection.close()
 
 
-def http_json(port, path):
-    status, body = http_request(port, path=path)
+def http_json(port, path, tls=None):
+    status, body = http_request(port, path=path, tls=tls)
     assert status == 200, body
     return json.loads(body)
 

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis of our own: on free ports, in folders of their own."""
+"""PostgreSQL and Redis of our own: on free ports, in folders of their own, with TLS."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ class Postgres:
     user = "postgres"
     database = "postgres"
 
-    def __init__(self, folder):
+    def __init__(self, folder, certificates):
         binaries = "/usr/lib/postgresql/*/bin"
         self.port = real.free_port()
         self.folder = folder
@@ -32,12 +32,19 @@ class Postgres:
         finally:
             making.close()
         settings = {
-            "listen_addresses": self.host,
+            "listen_addresses": "127.0.0.1,127.0.0.2",
             "unix_socket_directories": folder,
             "fsync": "off",
             "shared_buffers": "16MB",
             "max_connections": "100",
+            "ssl": "on",
+            "ssl_cert_file": certificates.chain,
+            "ssl_key_file": os.path.join(folder, "key.pem"),
         }
+        shutil.copy(certificates.key, settings["ssl_key_file"])
+        os.chmod(settings["ssl_key_file"], 0o600)
+        if account:
+            shutil.chown(settings["ssl_key_file"], account, account)
         command = [real.need_program("postgres", binaries), "-D", data]
         command += ["-p", str(self.port)]
         for name, value in settings.items():
@@ -59,12 +66,17 @@ class Postgres:
 class Redis:
     host = "127.0.0.1"
 
-    def __init__(self, folder):
+    def __init__(self, folder, certificates):
         self.port = real.free_port()
+        self.tls_port = real.free_port()
         self.path = os.path.join(folder, "redis.sock")
         command = [real.need_program("redis-server"), "--port", self.port]
         command += ["--bind", self.host, "--unixsocket", self.path, "--dir", folder]
         command += ["--save", "", "--appendonly", "no"]
+        command += ["--tls-port", self.tls_port, "--tls-auth-clients", "no"]
+        command += ["--tls-cert-file", certificates.chain]
+        command += ["--tls-key-file", certificates.key]
+        command += ["--tls-ca-cert-file", certificates.authority_file]
         self.program = real.Program(command)
         self.program.wait_until(self.answers)
 
@@ -84,11 +96,11 @@ class Redis:
 
 
 @contextlib.contextmanager
-def running(kind):
+def running(kind, certificates):
     """A server of this class, as long as the block lasts."""
     folder = tempfile.mkdtemp(prefix=kind.__name__.lower() + "-")
     try:
-        server = kind(folder)
+        server = kind(folder, certificates)
         try:
             yield server
         finally:

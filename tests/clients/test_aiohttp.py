@@ -1,4 +1,4 @@
-"""aiohttp, server and client on one loop, and a server under an HTTP load tool."""
+"""aiohttp, server and client on one loop, and a server under a load tool; TLS too."""
 
 import asyncio
 import json
@@ -45,30 +45,35 @@ async def slow(request):
         raise
 
 
-async def serve(runner, path=None):
+async def serve(runner, path, context):
     await runner.setup()
     if path is not None:
         await web.UnixSite(runner, path).start()
         return "http://unix"
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return "http://127.0.0.1:%d" % runner.addresses[0][1]
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    scheme = "http" if context is None else "https"
+    return "%s://127.0.0.1:%d" % (scheme, runner.addresses[0][1])
 
 
 class Served:
     """An application on the running loop, with a client for it."""
 
-    def __init__(self, *routes, path=None):
+    def __init__(self, *routes, path=None, certificates=None):
         self.app = web.Application(client_max_size=2**26)
         self.app["cancelled"] = asyncio.Event()
         self.app.add_routes(routes)
         self.path = path
+        self.certificates = certificates
 
     async def __aenter__(self):
         self.runner = web.AppRunner(
             self.app, handler_cancellation=True, shutdown_timeout=1
         )
-        self.url = await serve(self.runner, self.path)
+        tls = self.certificates
+        self.url = await serve(self.runner, self.path, tls and tls.server())
         connector = aiohttp.UnixConnector(self.path) if self.path else None
+        if tls:
+            connector = aiohttp.TCPConnector(ssl=tls.client())
         self.client = aiohttp.ClientSession(connector=connector)
         return self
 
@@ -243,6 +248,77 @@ def test_crawl_of_the_document(run, capsys):
     assert capsys.readouterr().out.count("Send request .. http://127.0.0.1:") == 30
 
 
+def test_https(run, impl, certificates, tmp_path):
+    """Bodies both ways, streams, a file by sendfile, a WebSocket: all in one server."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 8192)
+    seen = set()
+
+    async def post(request):
+        seen.add(request.transport)
+        real.check_tls(impl, request.transport)
+        return await echo(request)
+
+    async def file(request):
+        return web.FileResponse(path)
+
+    async def main():
+        async with Served(
+            web.post("/echo", post),
+            web.post("/stream", stream),
+            web.get("/file", file),
+            web.get("/ws", websocket),
+            certificates=certificates,
+        ) as served:
+            client, url = served.client, served.url
+            for size in (0, 1, 1000, 16384, 65536, 5_000_000):
+                body = (bytes(range(256)) * (size // 256 + 1))[:size]
+                async with client.post(url + "/echo", data=body) as response:
+                    if response.connection is not None:
+                        real.check_tls(impl, response.connection.transport)
+                    assert await response.read() == body
+
+            async def one(number):
+                data = b"%d" % number
+                async with client.post(url + "/echo", data=data) as response:
+                    return int(await response.text())
+
+            assert await asyncio.gather(*map(one, range(200))) == list(range(200))
+            assert seen
+            blocks = [bytes([number]) * 100_000 for number in range(50)]
+
+            async def body():
+                for block in blocks:
+                    yield block
+                    await asyncio.sleep(0)
+
+            async with client.post(url + "/stream", data=body()) as response:
+                assert await response.read() == b"".join(blocks)
+            async with client.get(url + "/file") as response:
+                assert await response.read() == path.read_bytes()
+            async with client.ws_connect(url + "/ws") as ws:
+                real.check_tls(impl, ws._response.connection.transport)
+                for size in (0, 1, 125, 126, 70_000, 300_000):
+                    await ws.send_str("ab" * size)
+                    assert (await ws.receive_str()) == "ba" * size
+            assert ws.close_code == 1000
+
+    run(main)
+
+
+def test_https_of_a_stranger(run, certificates):
+    """The server's certificate is of an authority that the client does not know."""
+
+    async def main():
+        async with Served(
+            web.post("/echo", echo), certificates=certificates
+        ) as served, aiohttp.ClientSession() as client:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await client.post(served.url + "/echo")
+
+    run(main)
+
+
 FACTORIES = {"cloop": "cloop:new_event_loop", "stock": "asyncio:SelectorEventLoop"}
 
 
@@ -259,3 +335,20 @@ def test_server_under_load(impl, program, expected_loop, switch):
     assert real.http_load(f"http://127.0.0.1:{port}/") > 100
     assert server.stop(signal.SIGINT) == 0
     assert "cleanup on " + expected_loop in server.output()
+
+
+def test_https_server_under_load(
+    impl, program, expected_loop, expected_tls, certificates
+):
+    port = real.free_port()
+    env = real.child_env(TLS_CHAIN=certificates.chain, TLS_KEY=certificates.key)
+    command = real.python_on(impl, real.APPS / "aiohttp_app.py", port)
+    server = program(command, env=env)
+    server.wait_for_port(port)
+    context = certificates.client()
+    assert real.http_json(port, "/loop", context) == {"loop": expected_loop}
+    assert real.http_json(port, "/tls", context) == expected_tls
+    assert real.http_load(f"https://127.0.0.1:{port}/", connections=10) > 20
+    assert server.stop(signal.SIGINT) == 0
+    assert "cleanup on " + expected_loop in server.output()
+    assert "Traceback" not in server.output()

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import io
+import ssl
 
 import pytest
 import real
@@ -156,5 +157,46 @@ def test_refused(run):
     async def main():
         with pytest.raises(OSError):
             await asyncpg.connect(f"postgresql://a@127.0.0.1:{real.free_port()}/b")
+
+    run(main)
+
+
+def test_verify_full(run, impl, postgres, certificates):
+    """PostgreSQL's own start of TLS, in the middle of a connection."""
+    dsn = postgres.dsn + "?sslmode=verify-full&sslrootcert="
+
+    async def main():
+        connection = await asyncpg.connect(dsn + certificates.authority_file)
+        real.check_tls(impl, connection._transport)
+        query = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
+        assert await connection.fetchval(query) is True
+        rows = await connection.fetch("select n from generate_series(1, 20000) n")
+        assert [row["n"] for row in rows] == list(range(1, 20001))
+        big = "x" * 5_000_000
+        assert await connection.fetchval("select $1::text", big) == big
+        with pytest.raises(asyncio.TimeoutError):
+            await connection.execute("select pg_sleep(30)", timeout=0.1)
+        assert await connection.fetchval("select 'still here'") == "still here"
+        await connection.close()
+        async with asyncpg.create_pool(
+            dsn + certificates.authority_file, min_size=2, max_size=8
+        ) as pool:
+            wanted = [pool.fetchval("select $1::int", n) for n in range(100)]
+            assert await asyncio.gather(*wanted) == list(range(100))
+
+    run(main)
+
+
+def test_verify_full_finds_fault(run, postgres, certificates):
+    """A certificate of another authority, and one for another name."""
+
+    async def main():
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncpg.connect(postgres.dsn, ssl=ssl.create_default_context())
+        # The certificate is for "localhost" and 127.0.0.1 only.
+        dsn = postgres.dsn.replace(postgres.host, "127.0.0.2")
+        context = certificates.client()
+        with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+            await asyncpg.connect(dsn, ssl=context)
 
     run(main)

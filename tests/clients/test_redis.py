@@ -162,3 +162,47 @@ def test_refused(run):
                 await client.ping()
 
     run(main)
+
+
+def test_tls(run, impl, redis_server, certificates):
+    async def main():
+        async with Redis(
+            host=redis_server.host,
+            port=redis_server.tls_port,
+            ssl=True,
+            ssl_ca_certs=certificates.authority_file,
+            ssl_check_hostname=True,
+            retry=once(),
+        ) as client:
+            await client.flushall()
+            big = b"x" * 4_000_000
+            await client.set("big", big)
+            assert await client.get("big") == big
+            async with client.pipeline(transaction=False) as pipe:
+                for number in range(2000):
+                    pipe.set(f"key:{number}", number)
+                for number in range(2000):
+                    pipe.get(f"key:{number}")
+                results = await pipe.execute()
+            assert [int(value) for value in results[2000:]] == list(range(2000))
+            async with client.pubsub() as channel:
+                await channel.subscribe("news")
+                assert (await channel.get_message(timeout=5))["type"] == "subscribe"
+                await client.publish("news", "told")
+                assert (await channel.get_message(timeout=5))["data"] == b"told"
+            connection = await client.connection_pool.get_connection()
+            real.check_tls(impl, connection._writer.transport)
+            await client.connection_pool.release(connection)
+
+    run(main)
+
+
+def test_tls_of_a_stranger(run, redis_server):
+    async def main():
+        async with Redis(
+            host=redis_server.host, port=redis_server.tls_port, ssl=True, retry=once()
+        ) as client:
+            with pytest.raises(redis.ConnectionError, match="VERIFY_FAILED"):
+                await client.ping()
+
+    run(main)

@@ -25,7 +25,7 @@ def uvicorn(impl, program):
         command = [real.sys.executable, "-m", "uvicorn", "starlette_app:app"]
         command += ["--loop", LOOPS[impl.name], "--port", "0", *options]
         server = program(command)
-        found = server.wait_for_output(r"running on http://127.0.0.1:(\d+)")
+        found = server.wait_for_output(r"running on https?://127.0.0.1:(\d+)")
         server.port = int(found.group(1))
         return server
 
@@ -147,3 +147,47 @@ def test_unix_socket(impl, program, expected_loop, tmp_path):
         sock.sendall(b"GET /loop HTTP/1.0\r\n\r\n")
         got = b"".join(iter(lambda: sock.recv(65536), b""))
     assert expected_loop.encode() in got
+
+
+@pytest.fixture(params=["h11", "httptools"])
+def https_server(request, uvicorn, certificates):
+    return uvicorn(
+        *("--http", request.param, "--no-access-log"),
+        *("--ssl-certfile", certificates.chain, "--ssl-keyfile", certificates.key),
+    )
+
+
+def test_https(https_server, expected_loop, expected_tls, certificates):
+    port, tls = https_server.port, certificates.client()
+    assert real.http_json(port, "/loop", tls)["loop"] == expected_loop
+    assert real.http_json(port, "/tls", tls) == expected_tls
+    for size in (0, 1, 65536, 3_000_000):
+        body = (b"0123456789" * (size // 10 + 1))[:size]
+        assert real.http_request(port, "POST", "/echo", body, tls=tls) == (200, body)
+    _, body = real.http_request(port, path="/stream?count=3000", tls=tls)
+    assert body == b"".join(b"%08d" % n * 128 for n in range(3000))
+    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        with tls.wrap_socket(plain, server_hostname="localhost") as sock:
+            sock.sendall(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+    https_server.wait_until(
+        lambda: "endless ended" in real.http_json(port, "/seen", tls)
+    )
+    assert real.http_load(f"https://127.0.0.1:{port}/", connections=10) > 20
+    assert https_server.stop() in (0, -signal.SIGTERM)
+    assert "shutdown on " + expected_loop in https_server.output()
+    assert "Traceback" not in https_server.output()
+
+
+@pytest.mark.parametrize("library", ["websockets", "websockets-sansio", "wsproto"])
+def test_websocket_over_tls(uvicorn, expected_loop, certificates, library):
+    server = uvicorn(
+        *("--ws", library),
+        *("--ssl-certfile", certificates.chain, "--ssl-keyfile", certificates.key),
+    )
+    url = f"wss://localhost:{server.port}/ws"
+    with connect(url, ssl=certificates.client()) as ws:
+        assert ws.recv(timeout=10) == expected_loop
+        for size in (0, 1, 16384, 500_000):
+            ws.send("ab" * size)
+            assert ws.recv(timeout=10) == "ba" * size

@@ -21,8 +21,9 @@ async def echo(ws):
         await ws.send(message)
 
 
-def address(server):
-    return "ws://127.0.0.1:%d/" % next(iter(server.sockets)).getsockname()[1]
+def address(server, scheme="ws"):
+    port = next(iter(server.sockets)).getsockname()[1]
+    return f"{scheme}://127.0.0.1:{port}/"
 
 
 def test_echo(run):
@@ -225,5 +226,68 @@ def test_unix_socket(run, tmp_path):
             async with unix_connect(path) as ws:
                 await ws.send("over a path")
                 assert await ws.recv() == "over a path"
+
+    run(main)
+
+
+def test_tls(run, impl, certificates):
+    """wss: echoes, flow control, and an abort under the client."""
+
+    async def main():
+        ends = asyncio.Queue()
+
+        async def handler(ws):
+            real.check_tls(impl, ws.transport)
+            try:
+                await echo(ws)
+            finally:
+                ends.put_nowait(ws.close_code)
+
+        async with serve(handler, "127.0.0.1", 0, ssl=certificates.server()) as server:
+            url, context = address(server, "wss"), certificates.client()
+            async with connect(url, ssl=context) as ws:
+                real.check_tls(impl, ws.transport)
+                for size in (0, 1, 125, 16384, 65536, 900_000):
+                    message = os.urandom(size)
+                    await ws.send(message)
+                    assert await ws.recv() == message
+                await (await ws.ping())
+            assert await asyncio.wait_for(ends.get(), 5) == 1000
+
+            async def client(number):
+                async with connect(url, ssl=context) as ws:
+                    for turn in range(5):
+                        await ws.send(f"{number} {turn}")
+                        assert await ws.recv() == f"{number} {turn}"
+
+            await asyncio.gather(*map(client, range(20)))
+            for _ in range(20):
+                assert await asyncio.wait_for(ends.get(), 5) == 1000
+            ws = await connect(url, ssl=context)
+            ws.transport.abort()
+            with pytest.raises(ConnectionClosedError):
+                await ws.recv()
+            assert await asyncio.wait_for(ends.get(), 5) == 1006
+
+    run(main)
+
+
+def test_tls_flow_control(run, certificates):
+    async def main():
+        async def flood(ws):
+            for number in range(200):
+                await ws.send(b"%08d" % number * 4096)
+
+        options = {"compression": None, "ssl": certificates.server()}
+        async with serve(flood, "127.0.0.1", 0, **options) as server:
+            options = {"compression": None, "ssl": certificates.client()}
+            url = address(server, "wss")
+            async with connect(url, max_queue=2, **options) as ws:
+                await asyncio.sleep(0.1)
+                number = 0
+                async for message in ws:
+                    assert message == b"%08d" % number * 4096
+                    number += 1
+                assert number == 200
 
     run(main)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 
-from real import loop_name
+from real import loop_name, tls_transports
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -32,6 +32,10 @@ async def plain(request):
 
 async def which_loop(request):
     return JSONResponse({"loop": loop_name(), "pid": os.getpid()})
+
+
+async def which_tls(request):
+    return JSONResponse(tls_transports())
 
 
 async def seen(request):
@@ -98,6 +102,7 @@ app = Starlette(
     routes=[
         Route("/", plain),
         Route("/loop", which_loop),
+        Route("/tls", which_tls),
         Route("/seen", seen),
         Route("/echo", echo, methods=["POST"]),
         Route("/stream", stream),
