@@ -260,6 +260,71 @@ def views(loop):
     stop_soon(loop)
 
 
+# Transports. What a Python callback has raised is reported, and the operation then
+# waits for what will not come: the report stops the loop (see stop_on_report).
+
+
+class Ending(asyncio.Protocol):
+    """Sends on connection_made, closes when all has come back."""
+
+    def __init__(self, loop, data=b"", wanted=0):
+        self.data, self.wanted, self.got = data, wanted, b""
+        self.over = loop.create_future()
+        self.transport = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+        if self.data:
+            transport.write(self.data)
+
+    def data_received(self, data):
+        self.got += data
+        if len(self.got) >= self.wanted:
+            self.transport.close()
+
+    def connection_lost(self, exc):
+        if exc is None:
+            self.over.set_result(None)
+        else:
+            self.over.set_exception(exc)
+
+
+def stream_echo(loop):
+    a, b = socket.socketpair()
+    with a, b:
+        client = Ending(loop, b"x" * 1000, 1000)
+        server = Ending(loop)
+        server.data_received = lambda data: server.transport.write(data)
+
+        async def main():
+            await loop.create_connection(lambda: client, sock=a)
+            await loop.create_connection(lambda: server, sock=b)
+            await client.over
+            await server.over
+
+        loop.run_until_complete(main())
+
+
+BLOCK = b"x" * 290000
+
+
+def pipe(loop):
+    read_fd, write_fd = os.pipe()
+    with open(read_fd, "rb", 0) as read_end, open(write_fd, "wb", 0) as write_end:
+        reader, writer = Ending(loop, wanted=200001), Ending(loop)
+
+        async def main():
+            await loop.connect_read_pipe(lambda: reader, read_end)
+            await loop.connect_write_pipe(lambda: writer, write_end)
+            writer.transport.write(b"y")
+            writer.transport.write(BLOCK[:200000])
+            writer.transport.close()
+            await writer.over
+            await reader.over
+
+        loop.run_until_complete(main())
+
+
 OPERATIONS = {
     function.__name__: function
     for function in (
@@ -285,8 +350,11 @@ OPERATIONS = {
         async_generator,
         new_loop,
         views,
+        stream_echo,
+        pipe,
     )
 }
+TRANSPORTS = {"stream_echo", "pipe"}
 
 # -- one attempt ---------------------------------------------------------------------
 
@@ -308,6 +376,8 @@ def attempt(operation, n):
         signal.signal(signal.SIGALRM, lambda *args: show(reported))
     else:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if operation.__name__ in TRANSPORTS:
+        stop_on_report(loop)
     status = SUCCESS
     _testcapi.set_nomemory(n, n + 1)
     try:
@@ -319,6 +389,9 @@ def attempt(operation, n):
         # CPython's own: coroutine.throw() without memory for its frame's work
         _testcapi.remove_mem_hooks()
         status = NO_MEMORY if "'throw' of" in str(exc) else OTHER
+    except RuntimeError as exc:
+        _testcapi.remove_mem_hooks()
+        status = NO_MEMORY if "stopped before" in str(exc) else OTHER
     except BaseException as exc:
         _testcapi.remove_mem_hooks()
         os.write(1, ("n=%d: %r\n" % (n, exc)).encode())
@@ -340,6 +413,18 @@ def attempt(operation, n):
         os.write(1, ("n=%d: afterwards %r\n" % (n, exc)).encode())
         status = UNUSABLE
     return status
+
+
+def stop_on_report(loop):
+    """What is reported or unraisable, perhaps ends what the operation waits for."""
+
+    def stop(*args):
+        _testcapi.remove_mem_hooks()
+        if not loop.is_closed():
+            loop.stop()
+
+    loop.set_exception_handler(stop)
+    sys.unraisablehook = stop
 
 
 def show(reported):
