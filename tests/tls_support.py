@@ -14,8 +14,12 @@ pytest.importorskip("trustme")
 
 import trustme
 from impls import Cloop, Stock
+from support import PY, stock_fault
 
 LIMIT = 30.0
+TLS12 = ssl.TLSVersion.TLSv1_2
+TLS13 = ssl.TLSVersion.TLSv1_3
+OLD = PY < (3, 11)  # stock has another engine there
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="the openssl command"
@@ -35,6 +39,16 @@ def impl(request):
         pytest.skip("no direct way here")
     yield impl
     _cloop._tls_backend("")
+
+
+@pytest.fixture(params=[TLS12, TLS13], ids=["1.2", "1.3"])
+def version(request):
+    return only(request.param)
+
+
+def old_stock(impl, why):
+    """Skips where stock before 3.11 does less."""
+    stock_fault(impl, OLD, why)
 
 
 @pytest.fixture(scope="module")
