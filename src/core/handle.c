@@ -228,7 +228,10 @@ handle_report(PyObject *self)
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
+    _PyErr_StackItem handled;
+    compat_begin_handling(&handled, exception);
     PyObject *text = handle_describe_callback(handle);
+    compat_end_handling(&handled);
     PyObject *message =
         text == NULL ? NULL : PyUnicode_FromFormat("Exception in callback %U", text);
     Py_XDECREF(text);

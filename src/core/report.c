@@ -1,6 +1,9 @@
 /* Telling the user what went wrong where no caller can be told (see loop.h): the loop's
- * call_exception_handler(), whoever has written it. Called by handles, futures, tasks
- * and transports, on the loop's thread, or wherever an object of the loop dies. */
+ * call_exception_handler(), whoever has written it. Called by handles, tasks, transports
+ * and their like, on the loop's thread.
+ *
+ * Stock reports from within an except block, so the exception is being handled here too
+ * while handlers run. */
 
 #include <stdarg.h>
 
@@ -36,6 +39,8 @@ report_pairs(State *state, PyObject *loop, PyObject *message, va_list pairs)
 {
     int rc = -1;
     PyObject *exception = PyErr_GetRaisedException();
+    _PyErr_StackItem handled;
+    compat_begin_handling(&handled, exception);
     PyObject *context = PyDict_New();
     if (context != NULL
         && report_fill(state, context, message, exception, pairs) == 0) {
@@ -47,6 +52,7 @@ report_pairs(State *state, PyObject *loop, PyObject *message, va_list pairs)
         }
     }
     Py_XDECREF(context);
+    compat_end_handling(&handled);
     Py_XDECREF(exception);
     return rc;
 }

@@ -71,6 +71,35 @@ PyErr_SetRaisedException(PyObject *exception)
 }
 #endif
 
+/* An item of its own, as each generator has one: what is handled further out stays
+ * untouched below it. */
+void
+compat_begin_handling(_PyErr_StackItem *item, PyObject *exception)
+{
+    PyThreadState *thread = PyThreadState_Get();
+    memset(item, 0, sizeof(*item));
+    item->exc_value = Py_XNewRef(exception);
+#if !CL_PY311
+    if (exception != NULL) {
+        item->exc_type = Py_NewRef((PyObject *)Py_TYPE(exception));
+        item->exc_traceback = PyException_GetTraceback(exception);
+    }
+#endif
+    item->previous_item = thread->exc_info;
+    thread->exc_info = item;
+}
+
+void
+compat_end_handling(_PyErr_StackItem *item)
+{
+    PyThreadState_Get()->exc_info = item->previous_item;
+    Py_CLEAR(item->exc_value);
+#if !CL_PY311
+    Py_CLEAR(item->exc_type);
+    Py_CLEAR(item->exc_traceback);
+#endif
+}
+
 int
 compat_fetch_stop_iteration(PyObject **value)
 {

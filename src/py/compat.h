@@ -261,6 +261,13 @@ int compat_fetch_stop_iteration(PyObject **value);
 /* compat.c; ends an iterator with value: raises StopIteration(value). Steals value. */
 void compat_set_stop_iteration(PyObject *value);
 
+/* compat.c; between the two exception is the one being handled, as in an except block:
+ * sys.exc_info() gives it, and what is raised gets it as __context__. The caller holds a
+ * ref to it and calls the second on the same thread, in reverse order. NULL: nothing
+ * changes. */
+void compat_begin_handling(_PyErr_StackItem *item, PyObject *exception);
+void compat_end_handling(_PyErr_StackItem *item);
+
 /* dict.setdefault(key, value). *found: Borrowed, what is in the dict now. 0 or -1. */
 static inline int
 compat_dict_set_default(PyObject *dict, PyObject *key, PyObject *value,
