@@ -29,7 +29,7 @@ def environment(**changes):
 def python(*args, stdin="", cwd=None, timeout=60, **changes):
     """Runs sys.executable with args to its end; text in stdout and stderr."""
     return subprocess.run(
-        [sys.executable, *map(str, args)],
+        [os.path.abspath(sys.executable), *map(str, args)],
         input=stdin,
         capture_output=True,
         encoding="utf-8",

@@ -127,7 +127,10 @@ def run_pytest(program, folder, conftest, tests, *options):
     (folder / "test_them.py").write_text(textwrap.dedent(tests))
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    child = program([*command, "test_them.py"], cwd=str(folder))
+    # Options meant for the tests around these are not theirs.
+    env = real.child_env()
+    env.pop("PYTEST_ADDOPTS", None)
+    child = program([*command, "test_them.py"], cwd=str(folder), env=env)
     code = child.process.wait(50)
     assert code == 0, child.output()
     return child.output()
