@@ -4,7 +4,10 @@
  *   flush     writes gathered in the last turn leave
  *   poll      blocks (GIL released) only when the ring is empty; while the ring stays
  *             busy the kernel is asked at most every CL_POLL_INTERVAL_NS, but always in
- *             the first turn of a run, so that a run of one turn sees its I/O
+ *             the first turn of a run, so that a run of one turn sees its I/O, and
+ *             after a turn that has sent or closed something: on stock the loop's own
+ *             other end sees that in the next turn, and programs that end just then
+ *             rely on it
  *   dispatch  I/O handlers run straight from the poll, or put Handles on the ring
  *   timers    those due go to the ring, behind the I/O, as on stock
  *   drain     exactly as many entries as the ring holds now */

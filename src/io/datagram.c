@@ -304,6 +304,7 @@ send_now(Datagram *datagram, PyObject *owner, const void *data, size_t size,
 {
     int fd = datagram->transport.fd;
     ssize_t sent;
+    loop_poll_soon(datagram->transport.loop);
     if (datagram->connected) {
         sent = sys_send(fd, data, size, MSG_NOSIGNAL);
     }

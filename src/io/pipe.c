@@ -270,6 +270,7 @@ send_queue(Pipe *pipe)
     while (!outq_is_empty(&pipe->out)) {
         struct iovec piece;
         (void)outq_fill(&pipe->out, &piece, 1);
+        loop_poll_soon(transport->loop);
         ssize_t sent = sys_write(transport->fd, piece.iov_base, piece.iov_len);
         if (sent == -EAGAIN) {
             return 0;
@@ -344,6 +345,7 @@ write_first(Pipe *pipe, const Py_buffer *view, int *rc)
     if (!outq_is_empty(&pipe->out)) {
         return 0;
     }
+    loop_poll_soon(pipe->transport.loop);
     ssize_t sent = sys_write(pipe->transport.fd, view->buf, (size_t)view->len);
     if (sent >= 0 || sent == -EAGAIN) {
         return Py_MAX(sent, 0);

@@ -354,6 +354,7 @@ sendall_direct(SockOp *op, PyObject **result)
     Py_ssize_t first = op->done;
 
     sockop_read_fd(op);
+    loop_poll_soon(op->loop);
     do {
         ssize_t rc =
             sys_send(op->fd, data + op->done, (size_t)(op->view.len - op->done),
@@ -477,6 +478,7 @@ sendto_attempt(SockOp *op, PyObject **result)
         return -1;
     }
     sockop_read_fd(op);
+    loop_poll_soon(op->loop);
     ssize_t rc = sys_sendto(op->fd, view.buf, (size_t)view.len,
                             MSG_DONTWAIT | MSG_NOSIGNAL, &addr.u.any, addr.length);
     PyBuffer_Release(&view);

@@ -66,6 +66,7 @@ connect_direct(SockOp *op, const Addr *addr, PyObject **result)
         return -1;
     }
     sockop_read_fd(op);
+    loop_poll_soon(op->loop);
     int rc = sys_connect(op->fd, &addr->u.any, addr->length);
     if (rc == 0) {
         *result = Py_NewRef(Py_None);

@@ -105,6 +105,7 @@ sendfile_attempt(SockOp *op, PyObject **result)
         }
         off_t offset = op->file_offset;
         ssize_t rc;
+        loop_poll_soon(op->loop);
         Py_BEGIN_ALLOW_THREADS
         rc = sys_sendfile(op->fd, op->file_fd, &offset, (size_t)length);
         Py_END_ALLOW_THREADS

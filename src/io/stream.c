@@ -395,6 +395,7 @@ send_queue(Stream *stream)
         for (int i = 0; i < count; i++) {
             wanted += vector[i].iov_len;
         }
+        loop_poll_soon(transport->loop);
         struct msghdr message = {.msg_iov = vector, .msg_iovlen = (size_t)count};
         ssize_t sent = count == 1 ? sys_send(transport->fd, vector[0].iov_base, wanted,
                                              MSG_NOSIGNAL)
@@ -498,6 +499,7 @@ static ssize_t
 send_first(Stream *stream, const char *data, size_t size, bool *over)
 {
     *over = true;
+    loop_poll_soon(stream->transport.loop);
     ssize_t sent = sys_send(stream->transport.fd, data, size, MSG_NOSIGNAL);
     if (CL_LIKELY(sent == (ssize_t)size)) {
         start_gathering(stream);
@@ -586,6 +588,7 @@ stream_writelines(Stream *stream, PyObject *pieces)
 static int
 shut_down(Stream *stream)
 {
+    loop_poll_soon(stream->transport.loop);
     int rc = sys_shutdown(stream->transport.fd, SHUT_WR);
     if (rc < 0) {
         err_set_errno(rc);

@@ -220,6 +220,9 @@ close_descriptor(Transport *transport)
         return;
     }
     transport->is_open = false;
+    if (transport->loop != NULL) {
+        loop_poll_soon(transport->loop);
+    }
     PyObject *sock = transport->sock;
     if (sock == NULL) {
         (void)sys_close(transport->fd);
