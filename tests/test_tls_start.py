@@ -201,3 +201,27 @@ def test_tls_inside_tls(impl, loop, reports, contexts):
 
     run(loop, main())
     assert not reports
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_start_tls_on_a_lost_connection(impl, loop, contexts, inside):
+    cloop_only(impl, "stock waits for the handshake's timeout")
+
+    async def main():
+        server, port = await port_of(loop, Echo, contexts.server() if inside else None)
+        options = {"ssl": contexts.client(), "server_hostname": "localhost"}
+        transport, protocol = await loop.create_connection(
+            lambda: Recorder(loop), "127.0.0.1", port, **(options if inside else {})
+        )
+        transport.abort()
+        await protocol.lost
+        started = loop.time()
+        with pytest.raises(ConnectionResetError):
+            await loop.start_tls(
+                transport, protocol, contexts.client(), server_hostname="localhost"
+            )
+        assert loop.time() - started < 5
+        assert protocol.calls == ["made", "lost"]
+        server.close()
+
+    run(loop, main())

@@ -307,6 +307,17 @@ do_handshake(Tls *tls)
     }
 }
 
+/* start_tls on a connection that is lost: nothing else will come from below. (Stock waits
+ * for the handshake's timeout.) 0 or -1. */
+static int
+lose_before_handshake(Tls *tls)
+{
+    PyObject *error = PyObject_CallNoArgs(PyExc_ConnectionResetError);
+    int rc = error == NULL ? -1 : tls_connection_lost(tls, error);
+    Py_XDECREF(error);
+    return rc;
+}
+
 int
 tls_connection_made(Tls *tls, PyObject *lower)
 {
@@ -323,6 +334,9 @@ tls_connection_made(Tls *tls, PyObject *lower)
         return -1;
     }
     tls->phase = CL_TLS_HANDSHAKE;
+    if (lower_is_lost(tls)) {
+        return lose_before_handshake(tls);
+    }
     if (start_timer(tls, tls->handshake_timeout, tls->state->str_check_handshake) < 0) {
         return -1;
     }

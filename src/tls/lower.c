@@ -96,6 +96,17 @@ lower_attach(Tls *tls, PyObject *lower)
     return 0;
 }
 
+bool
+lower_is_lost(const Tls *tls)
+{
+    const State *state = tls->state;
+    if (Py_IS_TYPE(tls->lower, state->StreamTransportType)) {
+        return ((Stream *)tls->lower)->transport.finished;
+    }
+    return Py_IS_TYPE(tls->lower, state->SSLTransportType)
+           && tls_of(tls->lower)->finished;
+}
+
 /* -- calls ------------------------------------------------------------------------------ */
 
 /* Calls a method of the transport below; arg may be NULL. Nothing happens without one. */

@@ -74,21 +74,31 @@ way_shutdown(Tls *tls)
                                                     : tls->state->str_shutdown);
 }
 
+/* Something may be there: read and see. */
+#define CL_UNKNOWN_SIZE 4096
+
 /* -- the way -------------------------------------------------------------------------------- */
 
-/* bio.pending, or 0. */
+/* The number `pending` (stolen, may be NULL), or `unknown` when an exception is raised,
+ * which goes: for want of memory the sizes of what is there may not be known. */
 static size_t
-count_pending(Tls *tls, PyObject *bio)
+take_count(PyObject *pending, size_t unknown)
 {
-    PyObject *pending =
-        bio == NULL ? NULL : PyObject_GetAttr(bio, tls->state->str_pending);
     size_t count = pending == NULL ? 0 : PyLong_AsSize_t(pending);
     Py_XDECREF(pending);
     if (PyErr_Occurred()) {
         PyErr_Clear();
-        return 0;
+        return unknown;
     }
     return count;
+}
+
+/* bio.pending; 0 without a bio. */
+static size_t
+count_pending(Tls *tls, PyObject *bio, size_t unknown)
+{
+    return take_count(
+        bio == NULL ? NULL : PyObject_GetAttr(bio, tls->state->str_pending), unknown);
 }
 
 static int
@@ -152,7 +162,7 @@ portable_settle(Tls *Py_UNUSED(tls))
 static size_t
 portable_count_in(Tls *tls)
 {
-    return count_pending(tls, tls->incoming);
+    return count_pending(tls, tls->incoming, 0);
 }
 
 static size_t
@@ -161,17 +171,9 @@ portable_expect(Tls *tls)
     if (tls->inner == NULL) {
         return 0;
     }
-    size_t count = count_pending(tls, tls->incoming);
-    PyObject *pending = call_inner(tls, tls->state->str_pending, NULL);
-    if (pending != NULL) {
-        size_t inside = PyLong_AsSize_t(pending);
-        count += inside == (size_t)-1 ? 0 : inside;
-        Py_DECREF(pending);
-    }
-    if (PyErr_Occurred()) {
-        PyErr_Clear();
-    }
-    return count;
+    return count_pending(tls, tls->incoming, CL_UNKNOWN_SIZE)
+           + take_count(call_inner(tls, tls->state->str_pending, NULL),
+                        CL_UNKNOWN_SIZE);
 }
 
 static TlsAnswer
@@ -221,13 +223,13 @@ portable_write(Tls *tls, const char *data, size_t size, size_t *taken)
 static size_t
 portable_count_out(Tls *tls)
 {
-    return count_pending(tls, tls->outgoing);
+    return count_pending(tls, tls->outgoing, 0);
 }
 
 static int
 portable_send(Tls *tls)
 {
-    if (tls->outgoing == NULL || count_pending(tls, tls->outgoing) == 0) {
+    if (tls->outgoing == NULL || count_pending(tls, tls->outgoing, 1) == 0) {
         return 0;
     }
     PyObject *bytes = PyObject_CallMethodNoArgs(tls->outgoing, tls->state->str_read);

@@ -222,6 +222,9 @@ int tls_flush_turn(BeforePoll *todo);
 
 /* -- lower.c: the transport below ------------------------------------------------------ */
 
+/* True when it told of its loss before it was ours, as far as one can know. */
+bool lower_is_lost(const Tls *tls);
+
 /* All 0 or -1. exception is None or one. */
 int lower_attach(Tls *tls, PyObject *lower);
 int lower_write(Tls *tls, const char *data, size_t size);

@@ -325,6 +325,91 @@ def pipe(loop):
         loop.run_until_complete(main())
 
 
+def exchange_over_tls(loop, connect):
+    """Both ends hear of the end; what one has met with, the other sees as a loss."""
+    a, b = socket.socketpair()
+    with a, b:
+        client = Ending(loop, BLOCK, len(BLOCK))
+        server = Ending(loop)
+        server.data_received = lambda data: server.transport.write(data)
+        errors = []
+
+        async def side(protocol, sock, **options):
+            try:
+                await connect(loop, protocol, sock, **options)
+                await protocol.over
+            except BaseException as exc:
+                errors.append(exc)
+                if sock.fileno() >= 0:
+                    sock.shutdown(socket.SHUT_RDWR)
+
+        async def main():
+            accepting = loop.create_task(side(server, b, ssl=CONTEXTS[0]))
+            await side(client, a, ssl=CONTEXTS[1], server_hostname="localhost")
+            await accepting
+
+        loop.run_until_complete(main())
+        for error in errors:
+            if isinstance(error, MemoryError):
+                raise error
+        for error in errors:
+            raise error
+
+
+async def connect_tls(loop, protocol, sock, **options):
+    if "server_hostname" in options:
+        await loop.create_connection(lambda: protocol, sock=sock, **options)
+    else:
+        await loop.connect_accepted_socket(lambda: protocol, sock, **options)
+
+
+async def upgrade_to_tls(loop, protocol, sock, ssl, server_hostname=None):
+    plain, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
+    transport = await loop.start_tls(
+        plain,
+        protocol,
+        ssl,
+        server_side=server_hostname is None,
+        server_hostname=server_hostname,
+    )
+    protocol.connection_made(transport)
+
+
+def tls_direct(loop):
+    exchange_over_tls(loop, connect_tls)
+
+
+def tls_portable(loop):
+    exchange_over_tls(loop, connect_tls)
+
+
+def start_tls_direct(loop):
+    exchange_over_tls(loop, upgrade_to_tls)
+
+
+def start_tls_portable(loop):
+    exchange_over_tls(loop, upgrade_to_tls)
+
+
+CONTEXTS = []
+
+
+def make_contexts(way):
+    """Once, in the process whose forks make the attempts."""
+    import ssl
+
+    import trustme
+
+    from cloop import _cloop
+
+    assert _cloop._tls_backend(way)[0] == way
+    authority = trustme.CA()
+    CONTEXTS.append(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    CONTEXTS.append(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    authority.issue_cert("localhost").configure_cert(CONTEXTS[0])
+    authority.configure_trust(CONTEXTS[1])
+
+
 OPERATIONS = {
     function.__name__: function
     for function in (
@@ -352,9 +437,13 @@ OPERATIONS = {
         views,
         stream_echo,
         pipe,
+        tls_direct,
+        tls_portable,
+        start_tls_direct,
+        start_tls_portable,
     )
 }
-TRANSPORTS = {"stream_echo", "pipe"}
+TRANSPORTS = {"stream_echo", "pipe", *[name for name in OPERATIONS if "tls_" in name]}
 
 # -- one attempt ---------------------------------------------------------------------
 
@@ -457,6 +546,8 @@ def run(operation, n):
 
 def sweep(name, first=0, last=MOST):
     operation = OPERATIONS[name]
+    if "tls_" in name:
+        make_contexts(name.split("_")[-1])
     for _ in range(3):
         loop = NEW()
         loop.set_exception_handler(callback)

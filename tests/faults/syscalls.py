@@ -21,7 +21,19 @@ import threading
 import time
 import warnings
 
+import peers
+from peers import (
+    DATA,
+    EchoSide,
+    Side,
+    close_all,
+    raise_lost,
+    set_result,
+    until_enough,
+)
+
 import cloop
+import tls
 from cloop import _cloop
 
 LIMIT_SECONDS = 5
@@ -56,11 +68,6 @@ async def threads(loop):
     assert seen == [0, 1, 2], seen
 
 
-def set_result(future):
-    if not future.done():
-        future.set_result(None)
-
-
 async def readers(loop):
     a, b = socket.socketpair()
     with a, b:
@@ -78,13 +85,8 @@ async def readers(loop):
         assert seen == [b"x"], seen
 
 
-one_byte = False
-injected = 0
-DATA = bytes(range(256)) * 2000
-
-
 async def stream(loop):
-    data = DATA[: 3000 if one_byte else None]
+    data = DATA[: 3000 if peers.one_byte else None]
     a, b = socket.socketpair()
     with a, b:
         a.setblocking(False)
@@ -156,7 +158,7 @@ async def datagrams(loop):
 
 
 async def file(loop):
-    data = DATA[: 3000 if one_byte else 100000]
+    data = DATA[: 3000 if peers.one_byte else 100000]
     a, b = socket.socketpair()
     with a, b, tempfile.TemporaryFile() as source:
         source.write(data)
@@ -195,75 +197,9 @@ async def executor(loop):
 # -- transports ------------------------------------------------------------------------
 
 
-class Side(asyncio.Protocol):
-    """One end of a connection: what came, and how it ended."""
-
-    def __init__(self, loop):
-        self.loop = loop
-        self.data = bytearray()
-        self.transport = None
-        self.lost = loop.create_future()
-        self.enough = loop.create_future()
-        self.wanted = None
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def data_received(self, data):
-        self.data += data
-        if len(self.data) == self.wanted:
-            set_result(self.enough)
-
-    def connection_lost(self, exc):
-        assert not self.lost.done()
-        self.lost.set_result(exc)
-
-
-class EchoSide(Side):
-    def data_received(self, data):
-        self.transport.write(data)
-
-
-def raise_injected(errors):
-    for error in errors:
-        if getattr(error, "errno", None) == injected:
-            raise error
-
-
-def raise_lost(sides):
-    """Raises what a connection ended with: the injected error rather than what the
-    peer made of it."""
-    errors = [side.lost.result() for side in sides if side.lost.done()]
-    errors = [error for error in errors if error is not None]
-    raise_injected(errors)
-    for error in errors:
-        raise error
-
-
-async def until_enough(side, *others):
-    """Until side has all that it wants; raises when a connection was lost before."""
-    sides = [side, *others]
-    futures = [side.enough, *[each.lost for each in sides]]
-    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-    if not side.enough.done():
-        for each in sides:
-            if each.transport is not None:
-                each.transport.close()
-        await asyncio.wait([each.lost for each in sides if each.transport is not None])
-        raise_lost(sides)
-    assert side.enough.done(), "lost without a reason"
-
-
-async def close_all(*sides):
-    for side in sides:
-        side.transport.close()
-    await asyncio.wait([side.lost for side in sides])
-    raise_lost(sides)
-
-
 async def echo(loop):
     """A server, a client, 100 KB there and back in pieces."""
-    data = DATA[: 300 if one_byte else 100000]
+    data = DATA[: 300 if peers.one_byte else 100000]
     sides = []
 
     def accepted():
@@ -327,7 +263,7 @@ async def lines(loop):
     except OSError as exc:
         await asyncio.sleep(0.001)
         if failed:  # StreamWriter does not say why the connection was lost
-            raise OSError(injected, "the server has seen it") from exc
+            raise OSError(peers.injected, "the server has seen it") from exc
         raise
     finally:
         server.close()
@@ -431,7 +367,7 @@ async def endpoints(loop):
 
 
 async def pipes(loop):
-    data = DATA[: 300 if one_byte else 300000]
+    data = DATA[: 300 if peers.one_byte else 300000]
     read_fd, write_fd = os.pipe()
     ends = open(read_fd, "rb", 0), open(write_fd, "wb", 0)
     reading, writing = sides = Side(loop), Side(loop)
@@ -457,14 +393,14 @@ async def pipes(loop):
 
 async def spawn(loop):
     """Children: one that copies, one that is killed."""
-    data = DATA[: 300 if one_byte else 100000]
+    data = DATA[: 300 if peers.one_byte else 100000]
     child = await asyncio.create_subprocess_exec(
         "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
         got, _ = await child.communicate(data)
         if got != data:  # the pipe was lost, which Process only logs
-            raise OSError(injected, "the pipe was lost")
+            raise OSError(peers.injected, "the pipe was lost")
         assert await child.wait() == 0
     finally:
         if child.returncode is None:
@@ -482,7 +418,7 @@ async def spawn(loop):
 
 async def send_files(loop):
     """A file into a TCP connection and into a pipe."""
-    data = DATA[: 3000 if one_byte else 200000]
+    data = DATA[: 3000 if peers.one_byte else 200000]
     with tempfile.TemporaryFile() as source:
         source.write(data)
         a, b = socket.socketpair()
@@ -537,10 +473,11 @@ SCENARIOS = {
         pipes,
         spawn,
         send_files,
+        *tls.SCENARIOS,
     )
 }
 # Their registrations are level-triggered: an EAGAIN at any time is no lie.
-LEVEL = {"echo", "lines", "endpoints", "pipes", "spawn"}
+LEVEL = {"echo", "lines", "endpoints", "pipes", "spawn", *tls.NAMES}
 
 # what the program may see, and what it may not
 SEEN = {
@@ -598,15 +535,13 @@ def attempt(scenario, call, name, nth):
     """In the child: its exit status: 0 fine, 1 not, 2 the call is not used so often."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(LIMIT_SECONDS)
-    global injected
-    injected = number = getattr(errno, name)
+    peers.injected = number = getattr(errno, name)
     before = len(os.listdir("/proc/self/fd"))
     loop = cloop.new_event_loop()
     reported = []
     loop.set_exception_handler(lambda loop, context: reported.append(context))
     if call == "one byte":
-        global one_byte
-        one_byte = True
+        peers.one_byte = True
         _cloop._fault_one_byte(True)
     else:
         _cloop._fault_set(call, nth, number)
@@ -689,6 +624,8 @@ def main():
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     scenario = SCENARIOS[sys.argv[1]]
+    if sys.argv[1] in tls.NAMES:
+        tls.make_contexts()
     gc.freeze()
     if len(sys.argv) > 4:
         return run(scenario, sys.argv[2], sys.argv[3], int(sys.argv[4]))

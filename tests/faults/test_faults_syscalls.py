@@ -33,6 +33,10 @@ SCENARIOS = [
     "pipes",
     "spawn",
     "send_files",
+    "tls_direct",
+    "tls_portable",
+    "start_tls_direct",
+    "start_tls_portable",
 ]
 
 
