@@ -675,3 +675,40 @@ def test_async_use(loop, pair):
             assert a.recv(10) == b"x"
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("before", [0, 1, 20, 50])
+def test_readiness_is_seen_a_turn_or_two_later(loop, pair, before):
+    # Also when it comes by a call that the loop knows nothing of, and the ring is busy.
+    a, b = pair
+    received = []
+    loop.add_reader(a, lambda: received.append(a.recv(10)))
+
+    async def main():
+        await asyncio.sleep(0.001)
+        for _ in range(before):
+            await asyncio.sleep(0)
+        b.send(b"x")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert received == [b"x"]
+
+    loop.run_until_complete(main())
+    loop.remove_reader(a)
+
+
+def test_readiness_is_seen_while_the_ring_is_always_busy(loop, pair):
+    a, b = pair
+    received = []
+    loop.add_reader(a, lambda: received.append(a.recv(10)))
+
+    async def main():
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        b.send(b"x")
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert received == [b"x"]
+
+    loop.run_until_complete(main())
+    loop.remove_reader(a)

@@ -54,7 +54,8 @@ typedef struct Loop {
     List before_poll;      /* of BeforePoll.node */
     char *read_buffer; /* of the streams, CL_READ_SIZE bytes; NULL until first used */
     int64_t now_ns;    /* the clock as last read in this turn */
-    int64_t polled_ns; /* when the kernel was last asked; 0: ask in the next turn */
+    int64_t polled_ns; /* when the kernel was last asked though polls were quiet */
+    unsigned quiet_polls; /* polls in a row that found nothing (turn.c) */
     /* The task that asyncio's dict of current tasks still names although its step is
      * over; owned by the dict. The next step overwrites it, anything else removes it
      * first (loop_end_step). NULL: the dict is right. */
@@ -174,12 +175,12 @@ loop_end_step(Loop *loop)
     return CL_LIKELY(loop->stale_task == NULL) ? 0 : loop_forget_task(loop);
 }
 
-/* Something has been sent or closed, whose other end may be on this loop: the next turn
- * asks the kernel even while the ring is busy. */
+/* Something has been sent or closed, whose other end may be on this loop: the next turns
+ * ask the kernel even while the ring is busy. */
 static inline void
 loop_poll_soon(Loop *loop)
 {
-    loop->polled_ns = 0;
+    loop->quiet_polls = 0;
 }
 
 /* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */

@@ -18,7 +18,9 @@
 #include "loop.h"
 #include "task.h"
 
+#define CL_QUIET_POLLS 64
 #define CL_POLL_INTERVAL_NS 250000
+#define CL_POLL_TURNS 63 /* less one: a mask */
 /* The longest sleep of a loop that has no descriptor left to be woken by. */
 #define CL_DEAF_SLEEP_NS 5000000
 
@@ -109,6 +111,7 @@ loop_poll(Loop *loop, bool first)
 {
     int rc = 0;
     int64_t timeout_ns = 0;
+    bool quiet = false;
     if (loop->ready.count == 0 && !loop->stopping) {
         int64_t next_ns = heap_next_ns(&loop->timers);
         if (loop->ready.count != 0) {
@@ -128,18 +131,22 @@ loop_poll(Loop *loop, bool first)
         rc = loop_sleep(loop, timeout_ns);
     }
     else if (loop_has_watchers(loop)) {
-        int64_t now_ns = loop_clock_ns();
-        if (!first && loop->ready.count != 0
-            && now_ns - loop->polled_ns < CL_POLL_INTERVAL_NS) {
-            return 0;
+        if (!first && loop->quiet_polls >= CL_QUIET_POLLS && loop->ready.count != 0
+            && (loop->turns & CL_POLL_TURNS) != 0) {
+            int64_t now_ns = loop_clock_ns();
+            if (now_ns - loop->polled_ns < CL_POLL_INTERVAL_NS) {
+                return 0;
+            }
+            loop->polled_ns = now_ns;
         }
-        loop->polled_ns = now_ns;
         rc = poller_wait(&loop->poller, 0);
         if (rc < 0) {
             err_set_errno(rc);
             return -1;
         }
+        quiet = rc == 0 && !first;
     }
+    loop->quiet_polls = quiet ? loop->quiet_polls + 1 : 0;
     if (rc <= 0) {
         return rc;
     }
