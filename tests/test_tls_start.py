@@ -91,6 +91,48 @@ def test_start_tls(loop, reports, contexts, kind):
     assert not reports
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_start_tls_of_a_closed_transport_returns_none(
+    impl, loop, reports, contexts, end
+):
+    """(aiohttp counts on it.)"""
+    stock_fault(impl, PY < (3, 11), "its older engine waits for ever")
+
+    async def main():
+        server, port = await port_of(loop, lambda: Recorder(loop), None)
+        plain, protocol = await loop.create_connection(
+            lambda: Recorder(loop), "127.0.0.1", port
+        )
+        getattr(plain, end)()
+        transport = await loop.start_tls(
+            plain, protocol, contexts.client(), server_hostname="localhost"
+        )
+        assert transport is None
+        assert await protocol.lost is None
+        assert protocol.calls == ["made", "lost"]
+        server.close()
+
+    run(loop, main())
+    assert not reports
+
+
+def test_start_tls_returns_none_when_it_is_aborted_meanwhile(loop, contexts):
+    async def main():
+        server, port = await port_of(loop, lambda: Recorder(loop), None)
+        plain, protocol = await loop.create_connection(
+            lambda: Recorder(loop), "127.0.0.1", port
+        )
+        loop.call_later(0.01, plain.abort)
+        transport = await loop.start_tls(
+            plain, protocol, contexts.client(), server_hostname="localhost"
+        )
+        assert transport is None
+        assert protocol.calls == ["made"]
+        server.close()
+
+    run(loop, main())
+
+
 @pytest.mark.skipif(PY < (3, 11), reason="3.11 on")
 def test_start_tls_of_streams(loop, reports, contexts):
     async def serve(reader, writer):

@@ -746,10 +746,17 @@ static PyMethodDef SSLTransport_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* What start_tls returns: None when the connection was lost meanwhile. */
+static PyObject *
+SSLTransport_get__app_transport(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(tls_of(self)->finished ? Py_None : self);
+}
+
 static PyGetSetDef SSLTransport_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_app_protocol", SSLTransport_get__protocol, NULL, NULL, NULL},
-    {"_app_transport", SSLTransport_get__ssl_protocol, NULL, NULL, NULL},
+    {"_app_transport", SSLTransport_get__app_transport, NULL, NULL, NULL},
     {"_extra", SSLTransport_get__extra, NULL, NULL, NULL},
     {"_loop", SSLTransport_get__loop, NULL, NULL, NULL},
     {"_protocol", SSLTransport_get__protocol, NULL, NULL, NULL},
