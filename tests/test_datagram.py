@@ -227,6 +227,32 @@ def test_an_error_of_send_is_heard(run):
     run(main())
 
 
+def test_sendto_without_address_on_a_nameless_pair_is_fatal(loop, run, reports):
+    """The peer has no name, so that it does not count as one: stock calls sendto(data,
+    None), which is a TypeError. (uvloop sends; its test_udp tests that.)"""
+
+    async def main():
+        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with b:
+            transport, protocol = await endpoint(sock=a)
+            assert transport.get_extra_info("peername") == ""
+            b.send(b"hello")
+            await protocol.wait_for(1)
+            assert protocol.received == [(b"hello", None)]
+            transport.sendto(b"data")
+            await settle()
+            assert isinstance(protocol.lost, TypeError)
+            assert protocol.errors == []
+            b.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                b.recv(100)
+
+    run(main())
+    assert [report["message"] for report in reports] == [
+        "Fatal write error on datagram transport"
+    ]
+
+
 def test_addresses_are_checked(run):
     async def main():
         server, heard, client, _ = await pair()

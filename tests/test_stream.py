@@ -317,6 +317,88 @@ def test_the_protocol_can_be_changed_between_two_arrivals(loop, protocol):
         run(loop, main(*ends))
 
 
+class GetBufferOnly:
+    """Buffered, but no BufferedProtocol: it is not asked for its buffer."""
+
+    connection_made = Recorder.connection_made
+    connection_lost = Recorder.connection_lost
+    __init__ = Recorder.__init__
+
+    def get_buffer(self, sizehint):
+        self.calls.append("get_buffer")
+        return bytearray(100)
+
+    def buffer_updated(self, nbytes):
+        self.calls.append("buffer_updated")
+
+
+class Both(GetBufferOnly):
+    data_received = Recorder.data_received
+
+
+@pytest.mark.parametrize("how", ["create_connection", "set_protocol"])
+def test_who_is_no_bufferedprotocol_needs_data_received(loop, reports, how):
+    async def main(transport, protocol, far):
+        if how == "set_protocol":
+            protocol = GetBufferOnly()
+            transport.set_protocol(protocol)
+        far.sendall(b"x")
+        exc = await protocol.lost
+        assert isinstance(exc, AttributeError)
+        assert "data_received" in str(exc)
+        assert protocol.calls[-1] == "lost"
+        assert "get_buffer" not in protocol.calls
+
+    cls = Recorder if how == "set_protocol" else GetBufferOnly
+    with connected(loop, cls) as ends:
+        run(loop, main(*ends))
+    assert [report["message"] for report in reports] == [
+        "Fatal error: protocol.data_received() call failed."
+    ]
+
+
+def test_who_has_both_and_is_no_bufferedprotocol_gets_data(loop):
+    async def main(transport, protocol, far):
+        far.sendall(b"abc")
+        await until(lambda: protocol.data == b"abc")
+        assert protocol.calls == ["made", "data"]
+
+    with connected(loop, Both) as ends:
+        run(loop, main(*ends))
+
+
+def test_who_says_that_it_is_a_bufferedprotocol_is_one(loop):
+    """isinstance decides, as on stock."""
+
+    class Disguised(GetBufferOnly):
+        __class__ = asyncio.BufferedProtocol
+
+    async def main(transport, protocol, far):
+        far.sendall(b"abc")
+        await until(lambda: "buffer_updated" in protocol.calls)
+        assert protocol.calls == ["made", "get_buffer", "buffer_updated"]
+
+    with connected(loop, Disguised) as ends:
+        run(loop, main(*ends))
+
+
+def test_a_bufferedprotocol_without_get_buffer_fails(loop, reports):
+    class Nothing(asyncio.BufferedProtocol):
+        __init__ = Recorder.__init__
+        connection_made = Recorder.connection_made
+        connection_lost = Recorder.connection_lost
+
+    async def main(transport, protocol, far):
+        far.sendall(b"x")
+        assert isinstance(await protocol.lost, TypeError)  # get_buffer() is None
+
+    with connected(loop, Nothing) as ends:
+        run(loop, main(*ends))
+    assert [report["message"] for report in reports] == [
+        "Fatal error: protocol.get_buffer() call failed."
+    ]
+
+
 def test_a_replaced_data_received_is_the_one_that_is_called(loop):
     async def main(transport, protocol, far):
         seen = []
@@ -713,6 +795,28 @@ def test_many_small_writes_of_a_turn_leave_before_the_next(loop):
         run(loop, main(*ends))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_write_to_the_same_loop_arrives_in_the_next_turns_of_a_busy_one(loop, kind):
+    """(Programs that talk to themselves count turns: aiohttp's tests do.)"""
+
+    async def main(transport, protocol, far):
+        other, heard = await loop.create_connection(Recorder, sock=far.dup())
+        await asyncio.sleep(0.01)
+        needed = []
+        for count in range(1, 21):
+            transport.write(b"x")
+            needed.append(0)
+            while len(heard.data) < count and needed[-1] < 1000:
+                await asyncio.sleep(0)
+                needed[-1] += 1
+        assert sorted(needed)[10] <= 3, needed
+        other.close()
+        await heard.lost
+
+    with connected(loop, kind=kind) as ends:
+        run(loop, main(*ends))
+
+
 def test_writes_of_a_turn_survive_the_loops_stop(loop):
     with connected(loop) as (transport, _protocol, far):
 
@@ -898,6 +1002,29 @@ def test_a_view_that_is_not_contiguous_is_fatal(loop, reports):
     with connected(loop) as ends:
         run(loop, main(*ends))
     assert [r["message"] for r in reports] == ["Fatal write error on socket transport"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ is new in 3.12")
+def test_a_piece_of_writelines_may_change_the_list_of_them(loop):
+    class Piece:
+        def __buffer__(self, flags):
+            for each in gc.get_referrers(self):
+                if type(each) is list:
+                    each.clear()
+            return memoryview(b"abc")
+
+    async def main(transport, protocol, far):
+        try:
+            transport.writelines(piece for piece in [Piece(), Piece()])
+        except IndexError:
+            pass  # the list was the transport's
+        transport.write(b"end")
+        data = await read_some(loop, far, 3)
+        while not data.endswith(b"end"):
+            data += await read_some(loop, far, 1)
+
+    with connected(loop) as ends:
+        run(loop, main(*ends))
 
 
 def test_a_subclass_of_bytes_is_sent(loop):

@@ -565,19 +565,19 @@ int
 stream_writelines(Stream *stream, PyObject *pieces)
 {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(pieces); i++) {
-        PyObject *piece = PySequence_Fast_GET_ITEM(pieces, i);
+        PyObject *piece = Py_NewRef(PySequence_Fast_GET_ITEM(pieces, i));
         Py_buffer view;
-        if (PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE) < 0) {
-            return -1;
-        }
-        int rc = 0;
-        if (view.len > 0) {
-            rc = keep_write_context(stream);
-            if (rc == 0) {
-                rc = outq_append(&stream->out, piece, &view, 0);
+        int rc = PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE);
+        if (rc == 0) {
+            if (view.len > 0) {
+                rc = keep_write_context(stream);
+                if (rc == 0) {
+                    rc = outq_append(&stream->out, piece, &view, 0);
+                }
             }
+            PyBuffer_Release(&view);
         }
-        PyBuffer_Release(&view);
+        Py_DECREF(piece);
         if (rc < 0) {
             return -1;
         }

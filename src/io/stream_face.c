@@ -211,13 +211,16 @@ StreamTransport_writelines(PyObject *self, PyObject *list_of_data)
     if (pieces == NULL) {
         return NULL;
     }
-    /* As views, so that nothing is sent when one of them is no such thing. */
+    /* As views, so that nothing is sent when one of them is no such thing. A __buffer__
+     * of the user's may find the list, with gc, and change it. */
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
         PyObject *piece = PyList_GET_ITEM(pieces, i);
         if (PyBytes_CheckExact(piece)) {
             continue;
         }
+        Py_INCREF(piece);
         PyObject *view = PyMemoryView_FromObject(piece);
+        Py_DECREF(piece);
         if (view == NULL || PyList_SetItem(pieces, i, view) < 0) {
             Py_DECREF(pieces);
             return NULL;

@@ -351,13 +351,15 @@ SSLTransport_writelines(PyObject *self, PyObject *list_of_data)
     bool now = tls_can_write_now(tls);
     int rc = 0;
     for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(pieces); i++) {
-        PyObject *piece = PyList_GET_ITEM(pieces, i);
+        /* A __buffer__ of the user's may find the list, with gc, and empty it. */
+        PyObject *piece = Py_NewRef(PyList_GET_ITEM(pieces, i));
         Py_buffer view;
         rc = PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE);
         if (rc == 0) {
             rc = view.len > 0 ? outq_append(&tls->backlog, piece, &view, 0) : 0;
             PyBuffer_Release(&view);
         }
+        Py_DECREF(piece);
     }
     Py_DECREF(pieces);
     if (rc == 0 && !outq_is_empty(&tls->backlog)) {
