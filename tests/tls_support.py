@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import shutil
 import socket
 import ssl
@@ -270,6 +271,20 @@ class Proxy:
         self.listener.close()
         for thread in self.threads:
             thread.join(LIMIT)
+
+
+def libcrypto():
+    """The one that the ssl module has loaded: the name leads to no second copy."""
+    import _ssl  # a module of its own, or linked into the interpreter
+
+    return ctypes.CDLL(getattr(_ssl, "__file__", None))
+
+
+def openssl_error():
+    """What stands first in this thread's error queue of OpenSSL; 0: it is empty."""
+    peek = libcrypto().ERR_peek_error
+    peek.restype = ctypes.c_ulong
+    return peek()
 
 
 def run(loop, coroutine, limit=LIMIT):
