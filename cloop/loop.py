@@ -24,6 +24,11 @@ from .serve import ServeMixin
 from .signals import SignalMixin
 from .tls import TLSMixin
 
+if sys.version_info >= (3, 14):
+    from .tasklayout import learn_task_layout
+
+    learn_task_layout()
+
 __all__ = ("Loop", "new_event_loop")
 
 

@@ -23,6 +23,10 @@ from ._cloop import Handle
 
 __all__ = ("SignalMixin",)
 
+# asyncio's own test, where the public one warns (3.14 on).
+_iscoroutinefunction = getattr(
+    coroutines, "_iscoroutinefunction", coroutines.iscoroutinefunction
+)
 _PIPE_CAPACITY = 65536  # Linux's default; more than this cannot have waited unseen
 
 _noted = set()  # kinds of signal since the pipe was last read
@@ -46,7 +50,7 @@ class SignalMixin:
         cannot be caught or this is not the main thread, TypeError for a coroutine
         function. See the asyncio documentation, section "Unix signals".
         """
-        if coroutines.iscoroutine(callback) or coroutines.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or _iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()

@@ -97,6 +97,7 @@ module_exec(PyObject *module)
         || datagram_complete_type(state) < 0 || pipe_complete_types(state) < 0
         || tls_complete_type(state) < 0
         || add_methods(state->LoopType, sockops_methods) < 0
+        || PyModule_AddFunctions(module, task_functions) < 0
         || PyModule_AddFunctions(module, child_functions) < 0
         || PyModule_AddFunctions(module, tls_functions) < 0) {
         return -1;

@@ -50,7 +50,8 @@ def outcome(function, *args, **kwargs):
 
 
 def is_asyncio(cls):
-    return cls.__module__.startswith(("asyncio", "_asyncio"))
+    """Whether it is a class of asyncio's that has a public name."""
+    return cls.__module__.startswith(("asyncio", "_asyncio")) and cls.__name__[0] != "_"
 
 
 def plain(text):

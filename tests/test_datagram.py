@@ -153,6 +153,29 @@ def test_an_empty_datagram_is_sent_where_the_version_sends_it(run):
     run(main())
 
 
+def test_what_was_scheduled_before_a_run_comes_before_what_arrived(loop):
+    """The task's first step makes the future that the datagram is to set."""
+
+    class Receiver(asyncio.DatagramProtocol):
+        def datagram_received(self, data, addr):
+            self.received.set_result(data)
+
+        async def wait(self):
+            self.received = loop.create_future()
+            return await asyncio.wait_for(self.received, 5)
+
+    transport, receiver = loop.run_until_complete(
+        loop.create_datagram_endpoint(Receiver, local_addr=("127.0.0.1", 0))
+    )
+    address = transport.get_extra_info("sockname")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for data in (b"1", b"2", b"3"):
+            sender.sendto(data, address)
+            assert loop.run_until_complete(receiver.wait()) == data
+    transport.close()
+    loop.run_until_complete(asyncio.sleep(0))
+
+
 def test_ipv6_addresses_have_four_parts(run):
     async def main():
         try:

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import multiprocessing
 import threading
 import time
 import warnings
@@ -278,7 +279,9 @@ def test_wait_for_a_slow_job(loop):
 
 
 def test_process_pool(loop):
-    with concurrent.futures.ProcessPoolExecutor(1) as executor:
+    # Not by a server of forks, 3.14's default, which stays and keeps its pipes open.
+    fork = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=fork) as executor:
         results = loop.run_until_complete(
             asyncio.gather(
                 *[loop.run_in_executor(executor, pow, 2, n) for n in range(5)]

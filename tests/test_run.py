@@ -65,8 +65,9 @@ def is_debug():
 
 
 def test_only_coroutines_are_run(run):
+    expected = "awaitable is required" if PY >= (3, 14) else "coroutine was expected"
     for thing in (1, lambda: None, None):
-        with pytest.raises((ValueError, TypeError), match="a coroutine was expected"):
+        with pytest.raises((ValueError, TypeError), match=expected):
             run(thing)
 
 

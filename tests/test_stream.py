@@ -983,15 +983,30 @@ def test_write_takes_bytes_like_objects_only(loop, data):
     with connected(loop) as (transport, _protocol, _far):
         with pytest.raises(TypeError) as caught:
             transport.write(data)
+        kinds = "bytes-like object"
+        if sys.version_info >= (3, 14):
+            kinds = "bytes, bytearray, or memoryview object"
         assert str(caught.value) == (
-            f"data argument must be a bytes-like object, not {type(data).__name__!r}"
+            f"data argument must be a {kinds}, not {type(data).__name__!r}"
         )
         with pytest.raises(TypeError):
-            transport.writelines([b"sent?", data])
+            transport.writelines([b"sent?", data or 5])
         run(loop, turns())
         _far.setblocking(False)
         with pytest.raises(BlockingIOError):
             _far.recv(10)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="TypeError before")
+def test_writelines_leaves_out_what_is_false(loop):
+    async def main(transport, protocol, far):
+        transport.writelines([None, b"a", 0, b"", bytearray(), "", bytearray(b"b")])
+        transport.writelines([None])
+        transport.writelines([b"c"])
+
+    with connected(loop) as ends:
+        run(loop, main(*ends))
+        assert ends[2].recv(10) == b"abc"
 
 
 def test_a_view_that_is_not_contiguous_is_fatal(loop, reports):

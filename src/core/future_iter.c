@@ -3,7 +3,8 @@
  * It gives the future itself to the task, once, and then the future's outcome. Made for
  * each await, on the loop's thread, and taken from the loop's freelist.
  *
- * Invariant: `future` is NULL once the outcome was given, or after close() or throw(). */
+ * Invariant: `future` is NULL once the outcome was given (up to 3.13), or after close()
+ * or throw(). */
 #include "future_impl.h"
 
 typedef struct FutureIter {
@@ -58,7 +59,12 @@ future_iter_resume(PyObject *op, PyObject **result)
         PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
         return PYGEN_ERROR;
     }
-    it->future = NULL;
+    if (CL_FUTURE_ITER_REPEATS) {
+        Py_INCREF(self);
+    }
+    else {
+        it->future = NULL;
+    }
     *result = future_get_result(self);
     Py_DECREF(self);
     return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;

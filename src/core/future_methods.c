@@ -502,19 +502,20 @@ Future_get_blocking(PyObject *self, void *Py_UNUSED(closure))
 
 /* -1 with AttributeError for a deletion. */
 static int
-check_not_deleted(PyObject *value)
+check_not_deleted(PyObject *self, const char *name, PyObject *value)
 {
     if (value != NULL) {
         return 0;
     }
-    PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+    compat_refuse_delete(self, name);
     return -1;
 }
 
 int
 Future_set_blocking(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (future_check_alive(FUTURE(self)) < 0 || check_not_deleted(value) < 0) {
+    if (future_check_alive(FUTURE(self)) < 0
+        || check_not_deleted(self, "_asyncio_future_blocking", value) < 0) {
         return -1;
     }
     int is_true = PyObject_IsTrue(value);
@@ -602,7 +603,7 @@ Future_get_log_traceback(PyObject *self, void *Py_UNUSED(closure))
 int
 Future_set_log_traceback(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (check_not_deleted(value) < 0) {
+    if (check_not_deleted(self, "_log_traceback", value) < 0) {
         return -1;
     }
     int is_true = PyObject_IsTrue(value);
@@ -634,7 +635,7 @@ Future_get_cancel_message(PyObject *self, void *Py_UNUSED(closure))
 int
 Future_set_cancel_message(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (check_not_deleted(value) < 0) {
+    if (check_not_deleted(self, "_cancel_message", value) < 0) {
         return -1;
     }
     Py_XSETREF(FUTURE(self)->cancel_message, Py_NewRef(value));

@@ -38,8 +38,13 @@ task_set_name(Task *task, PyObject *name)
 {
     if (name == NULL || name == Py_None) {
         task->name_number = task->future.state->next_task_name++;
-        Py_CLEAR(task->name);
-        return 0;
+        if (!CL_HAVE_TASK_LIST) {
+            Py_CLEAR(task->name);
+            return 0;
+        }
+        PyObject *number = PyLong_FromUnsignedLongLong(task->name_number);
+        Py_XSETREF(task->name, number);
+        return number != NULL ? 0 : -1;
     }
     PyObject *text = PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name);
     if (text == NULL) {
@@ -66,7 +71,9 @@ task_fill(PyObject *self, PyObject *coro, PyObject *name, PyObject *context)
     task->log_destroy_pending = true;
     task->cancels_requested = 0;
     Py_XSETREF(task->coro, Py_NewRef(coro));
-    return task_set_name(task, name);
+    int rc = task_set_name(task, name);
+    task_show(self);
+    return rc;
 }
 
 /* Has the task run, now or soon, and be known. 0 or -1. */
@@ -396,12 +403,17 @@ static PyObject *
 Task_get_name(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Task *task = TASK(self);
-    if (task->name == NULL) {
+    if (task->name == NULL || (CL_HAVE_TASK_LIST && PyLong_CheckExact(task->name))) {
         if (task->name_number == 0) {
             Py_RETURN_NONE; /* __init__ has not run */
         }
-        task->name =
+        PyObject *text =
             PyUnicode_FromFormat("Task-%llu", (unsigned long long)task->name_number);
+        if (text == NULL) {
+            return NULL;
+        }
+        Py_XSETREF(task->name, text);
+        task_show(self);
     }
     return Py_XNewRef(task->name);
 }
@@ -420,6 +432,7 @@ Task_set_name(PyObject *self, PyObject *value)
         return NULL;
     }
     Py_XSETREF(TASK(self)->name, text);
+    task_show(self);
     Py_RETURN_NONE;
 }
 
@@ -497,7 +510,7 @@ static int
 Task_set_log_destroy_pending(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        compat_refuse_delete(self, "_log_destroy_pending");
         return -1;
     }
     int is_true = PyObject_IsTrue(value);
@@ -550,6 +563,7 @@ task_clear_fields(PyObject *self)
     Py_CLEAR(task->coro);
     Py_CLEAR(task->context);
     Py_CLEAR(task->name);
+    task_show(self);
 }
 
 static int

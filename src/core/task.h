@@ -9,7 +9,7 @@ typedef struct Task {
     Future future;
     PyObject *coro; /* NULL once an eager first step has finished it, as on stock */
     PyObject *context;
-    PyObject *name; /* NULL: "Task-<name_number>", made when asked */
+    PyObject *name; /* NULL, or from 3.14 on an int: "Task-<name_number>", if asked */
     uint64_t name_number;
     PyObject *fut_waiter; /* what it awaits, or NULL */
     PyObject *registered; /* the weakref that stands in the registry's set, or NULL */
@@ -40,6 +40,9 @@ PyObject *task_wakeup_callable(PyObject *task);
  * a program that got a report only, as on stock, would wait for ever. It leaves the
  * loop. */
 bool task_is_entry(PyObject *callable);
+
+/* Functions of the module. */
+extern PyMethodDef task_functions[];
 
 extern PyType_Spec task_spec;
 

@@ -52,6 +52,13 @@ int task_unregister_eager(State *state, PyObject *self);
 /* For the dealloc of a task: before the weak references are cleared. */
 void task_unregister(PyObject *self);
 
+/* The task is done: debuggers do not see it any more (3.14 on). */
+void task_leave_list(PyObject *self);
+
+/* Copies coroutine and name to where debuggers look for them (3.14 on); after each change
+ * of either. */
+void task_show(PyObject *self);
+
 /* The call graph's accounts: self awaits awaited, no more awaits it (3.14 on). 0 or -1. */
 int task_note_await(State *state, PyObject *awaited, PyObject *self);
 int task_note_await_end(State *state, PyObject *awaited, PyObject *self);

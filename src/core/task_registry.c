@@ -164,7 +164,7 @@ int
 task_register(State *state, PyObject *self)
 {
     Task *task = TASK(self);
-    if (task->registered != NULL) {
+    if (task->registered != NULL || task->in_task_list) {
         return 0; /* __init__ once more */
     }
     if (state->task_registry == NULL || !has_identity_hash(self)) {
@@ -243,14 +243,23 @@ task_unregister(PyObject *self)
         Py_DECREF(ref);
     }
     if (CL_UNLIKELY(task->in_task_list)) {
-        task->in_task_list = false;
-        PyObject *raised = PyErr_GetRaisedException();
         /* The function must see a live object; nobody keeps it. */
         Py_SET_REFCNT(self, 1);
+        task_leave_list(self);
+        Py_SET_REFCNT(self, Py_REFCNT(self) - 1);
+    }
+}
+
+void
+task_leave_list(PyObject *self)
+{
+    if (CL_HAVE_TASK_LIST && TASK(self)->in_task_list) {
+        TASK(self)->in_task_list = false;
+        PyObject *raised = PyErr_GetRaisedException();
+        State *state = TASK(self)->future.state;
         if (call_registry_void(state->unregister_task, self, NULL) < 0) {
             PyErr_WriteUnraisable(NULL);
         }
-        Py_SET_REFCNT(self, Py_REFCNT(self) - 1);
         PyErr_SetRaisedException(raised);
     }
 }
@@ -272,3 +281,97 @@ task_note_await_end(State *state, PyObject *awaited, PyObject *self)
                ? 0
                : call_registry_void(state->discard_awaited_by, awaited, self);
 }
+
+/* -- what debuggers see --------------------------------------------------------------- */
+
+/* `python -m asyncio ps` reads the memory of another process: of the tasks in the linked
+ * list it takes coroutine and name from the fields of asyncio.Task's own struct. Ours
+ * borrow there what our struct owns. The base never looks at them: all that would is
+ * overridden. */
+void
+task_show(PyObject *self)
+{
+    if (!CL_HAVE_TASK_LIST) {
+        return;
+    }
+    Task *task = TASK(self);
+    const State *state = task->future.state;
+    if (state != NULL && state->shown_is_task != 0) {
+        char *base = (char *)self;
+        *(PyObject **)(base + state->shown_coro) = task->coro;
+        *(PyObject **)(base + state->shown_name) = task->name;
+        base[state->shown_is_task] = 1;
+    }
+}
+
+/* The offset of the one word of object's own struct that is value; 0 when there is none,
+ * or more than one. */
+static size_t
+find_word(PyObject *object, const PyTypeObject *type, PyObject *value)
+{
+    size_t found = 0;
+    for (size_t at = sizeof(PyObject); at + sizeof(value) <= (size_t)type->tp_basicsize;
+         at += sizeof(value)) {
+        if (memcmp((char *)object + at, &value, sizeof(value)) == 0) {
+            if (found != 0) {
+                return 0;
+            }
+            found = at;
+        }
+    }
+    return found;
+}
+
+/* The offset of the one byte that is 1 in task and 0 in future, of the struct that both
+ * begin with; 0 when they differ in anything else. */
+static size_t
+find_task_mark(PyObject *task, PyObject *future, const PyTypeObject *future_type)
+{
+    const char *ours = (char *)task;
+    const char *theirs = (char *)future;
+    size_t found = 0;
+    for (size_t at = sizeof(PyObject); at < (size_t)future_type->tp_basicsize; at++) {
+        if (ours[at] != theirs[at]) {
+            if (found != 0 || ours[at] != 1 || theirs[at] != 0) {
+                return 0;
+            }
+            found = at;
+        }
+    }
+    return found;
+}
+
+/* Learns the layout of asyncio.Task from a new one and a new asyncio.Future of the same
+ * loop. True when it was understood. */
+static PyObject *
+learn_task_layout(PyObject *module, PyObject *args)
+{
+    State *state = PyModule_GetState(module);
+    PyObject *task;
+    PyObject *future;
+    PyObject *coro;
+    PyObject *name;
+    if (!PyArg_ParseTuple(args, "O!O!OO:_learn_task_layout", state->asyncio_Task, &task,
+                          state->asyncio_Future, &future, &coro, &name)) {
+        return NULL;
+    }
+    const PyTypeObject *task_type = (PyTypeObject *)state->asyncio_Task;
+    const PyTypeObject *future_type = (PyTypeObject *)state->asyncio_Future;
+    size_t shown_coro = find_word(task, task_type, coro);
+    size_t shown_name = find_word(task, task_type, name);
+    size_t mark = find_task_mark(task, future, future_type);
+    bool known = shown_coro != 0 && shown_name != 0 && mark != 0;
+    if (known) {
+        state->shown_coro = shown_coro;
+        state->shown_name = shown_name;
+        state->shown_is_task = mark;
+    }
+    return PyBool_FromLong(known);
+}
+
+PyMethodDef task_functions[] = {
+    {"_learn_task_layout", learn_task_layout, METH_VARARGS,
+     "_learn_task_layout(task, future, coro, name)\n--\n\n"
+     "Learn where an asyncio.Task keeps what debuggers read."},
+    {NULL, NULL, 0, NULL},
+};

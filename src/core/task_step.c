@@ -443,8 +443,8 @@ task_run_coroutine(PyObject *self, PyObject *exception)
     Task *task = TASK(self);
     State *state = task->future.state;
     if (CL_UNLIKELY(task->future.phase != CL_FUTURE_PENDING)) {
-        PyErr_Format(state->InvalidStateError, "_step(): already done: %R %R", self,
-                     exception != NULL ? exception : Py_None);
+        PyErr_Format(state->InvalidStateError, CL_STEP_NAME "(): already done: %R %R",
+                     self, exception != NULL ? exception : Py_None);
         return -1;
     }
     PyObject *due = NULL;
@@ -473,14 +473,13 @@ task_run_coroutine(PyObject *self, PyObject *exception)
         Py_XDECREF(due);
     }
     Py_DECREF(coro);
-    switch (sent) {
-    case PYGEN_NEXT:
+    if (sent == PYGEN_NEXT) {
         return task_await(self, result);
-    case PYGEN_RETURN:
-        return task_take_return(self, result);
-    default:
-        return task_take_exception(self);
     }
+    int rc = sent == PYGEN_RETURN ? task_take_return(self, result)
+                                  : task_take_exception(self);
+    task_leave_list(self);
+    return rc;
 }
 
 /* After a failure: what is raised now comes from cleaning up after raised. Steals. */
@@ -607,7 +606,6 @@ task_run_wakeup(void *loop, void *task, void *future)
 static int
 task_run_eagerly(PyObject *self)
 {
-    State *state = TASK(self)->future.state;
     PyObject *context = Py_NewRef(TASK(self)->context);
     int rc = PyContext_Enter(context);
     if (rc == 0) {
@@ -621,7 +619,8 @@ task_run_eagerly(PyObject *self)
     }
     Py_DECREF(context);
     PyObject *raised = rc < 0 ? PyErr_GetRaisedException() : NULL;
-    if (task_unregister_eager(state, self) < 0) {
+    if (!CL_HAVE_TASK_LIST
+        && task_unregister_eager(TASK(self)->future.state, self) < 0) {
         rc = -1;
     }
     if (raised != NULL) {
@@ -641,7 +640,8 @@ task_start_eagerly(PyObject *self)
         Py_DECREF(loop);
         return -1;
     }
-    int rc = task_register_eager(state, self);
+    int rc = CL_HAVE_TASK_LIST ? task_register(state, self)
+                               : task_register_eager(state, self);
     if (rc == 0) {
         rc = task_run_eagerly(self);
     }
@@ -657,12 +657,13 @@ task_start_eagerly(PyObject *self)
     Py_DECREF(previous);
     Py_DECREF(loop);
     if (task->future.phase == CL_FUTURE_PENDING) {
-        if (rc == 0) {
+        if (rc == 0 && !CL_HAVE_TASK_LIST) {
             rc = task_register(state, self);
         }
     }
     else {
         Py_CLEAR(task->coro);
+        task_show(self);
     }
     return rc;
 }

@@ -8,7 +8,8 @@
  *             after a turn that has sent or closed something: on stock the loop's own
  *             other end sees that in the next turn, and programs that end just then
  *             rely on it
- *   dispatch  I/O handlers run straight from the poll, or put Handles on the ring
+ *   dispatch  I/O handlers run straight from the poll, or put Handles on the ring; in
+ *             the first turn of a run after what the ring holds, as on stock
  *   timers    those due go to the ring, behind the I/O, as on stock
  *   drain     exactly as many entries as the ring holds now */
 
@@ -105,7 +106,7 @@ loop_sleep(Loop *loop, int64_t timeout_ns)
     return PyErr_CheckSignals() < 0 ? -1 : rc;
 }
 
-/* Polls as the state of the ring demands. 0 or -1. */
+/* Polls as the state of the ring demands. Number of events to be dispatched, or -1. */
 static int
 loop_poll(Loop *loop, bool first)
 {
@@ -147,9 +148,12 @@ loop_poll(Loop *loop, bool first)
         quiet = rc == 0 && !first;
     }
     loop->quiet_polls = quiet ? loop->quiet_polls + 1 : 0;
-    if (rc <= 0) {
-        return rc;
-    }
+    return rc;
+}
+
+static int
+loop_dispatch(Loop *loop)
+{
     return loop_end_step(loop) < 0 ? -1 : poller_dispatch(&loop->poller);
 }
 
@@ -250,10 +254,10 @@ loop_run_timed(Loop *loop, RingEntry entry)
     return rc;
 }
 
+/* Runs the ring's `todo` oldest entries. 0 or -1. */
 static int
-loop_drain(Loop *loop)
+loop_drain(Loop *loop, size_t todo)
 {
-    size_t todo = loop->ready.count;
     while (todo-- > 0 && loop->ready.count > 0) {
         RingEntry entry = ring_pop(&loop->ready);
         if (CL_UNLIKELY(loop->stale_task != NULL && entry.run != task_run_step
@@ -271,6 +275,28 @@ loop_drain(Loop *loop)
     return 0;
 }
 
+/* The turn's second half when its events have to wait for what was on the ring before
+ * them: that, the events with the Handles they bring, then the timers. 0 or -1. */
+static int
+loop_drain_then_dispatch(Loop *loop)
+{
+    size_t earlier = loop->ready.count;
+    if (loop_fire_timers(loop) < 0) {
+        return -1;
+    }
+    size_t timers = loop->ready.count - earlier;
+    if (loop_drain(loop, earlier) < 0) {
+        return -1;
+    }
+    size_t others = loop->ready.count;
+    if (loop_dispatch(loop) < 0) {
+        return -1;
+    }
+    size_t brought = loop->ready.count - others;
+    ring_advance(&loop->ready, brought);
+    return loop_drain(loop, brought + timers);
+}
+
 static int
 loop_turn(Loop *loop, bool first)
 {
@@ -278,16 +304,29 @@ loop_turn(Loop *loop, bool first)
         && (loop_end_step(loop) < 0 || loop_flush(loop) < 0)) {
         return -1;
     }
-    if (loop_take_mail(loop) < 0 || loop_poll(loop, first) < 0) {
+    if (loop_take_mail(loop) < 0) {
+        return -1;
+    }
+    int events = loop_poll(loop, first);
+    if (events < 0) {
+        return -1;
+    }
+    /* What was scheduled between two runs expects to come before what arrived since: a
+     * task's first step, say, makes the future that a datagram is to set. */
+    bool events_last = first && events > 0 && loop->ready.count != 0;
+    if (events > 0 && !events_last && loop_dispatch(loop) < 0) {
         return -1;
     }
     if ((loop->turns++ & CL_SIGNAL_TURNS) == 0 && PyErr_CheckSignals() < 0) {
         return -1;
     }
+    if (events_last) {
+        return loop_drain_then_dispatch(loop);
+    }
     if (loop_fire_timers(loop) < 0) {
         return -1;
     }
-    return loop_drain(loop);
+    return loop_drain(loop, loop->ready.count);
 }
 
 /* -- running ------------------------------------------------------------------------ */

@@ -151,7 +151,8 @@ StreamTransport_write(PyObject *self, PyObject *data)
         PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(data), "__name__");
         if (name != NULL) {
             PyErr_Format(PyExc_TypeError,
-                         "data argument must be a bytes-like object, not %R", name);
+                         "data argument must be a " CL_STREAM_DATA_TYPES ", not %R",
+                         name);
             Py_DECREF(name);
         }
         return NULL;
@@ -219,7 +220,14 @@ StreamTransport_writelines(PyObject *self, PyObject *list_of_data)
             continue;
         }
         Py_INCREF(piece);
-        PyObject *view = PyMemoryView_FromObject(piece);
+        int is_true = CL_WRITELINES_SKIPS_FALSE ? PyObject_IsTrue(piece) : 1;
+        PyObject *view = NULL;
+        if (is_true > 0) {
+            view = PyMemoryView_FromObject(piece);
+        }
+        else if (is_true == 0) {
+            view = PyBytes_FromStringAndSize(NULL, 0);
+        }
         Py_DECREF(piece);
         if (view == NULL || PyList_SetItem(pieces, i, view) < 0) {
             Py_DECREF(pieces);

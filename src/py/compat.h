@@ -50,6 +50,8 @@
 #define CL_THROW_IS_FASTCALL CL_PY311
 /* throw(type, value, traceback) warns. */
 #define CL_WARN_THREE_ARG_THROW CL_PY312
+/* An iterator that has given the outcome gives it again. */
+#define CL_FUTURE_ITER_REPEATS CL_PY314
 /* TimerHandle(None, ...) is an AssertionError. */
 #define CL_TIMER_ASSERTS_WHEN (!CL_PY311)
 /* Argument errors of Python functions name them with their class. */
@@ -63,6 +65,14 @@
 #define CL_DATAGRAM_HEADER (CL_PY313 ? 8 : 0)
 /* Transport.writelines sends views, it does not join them. */
 #define CL_HAVE_VECTOR_WRITELINES CL_PY312
+/* ... and leaves out what is false, whatever it is. */
+#define CL_WRITELINES_SKIPS_FALSE CL_PY314
+/* What a task that is done says it was asked for. */
+#if CL_PY314
+#define CL_STEP_NAME "__step"
+#else
+#define CL_STEP_NAME "_step"
+#endif
 /* A heap type's docstring keeps the signature it begins with. */
 #define CL_KEEPS_TYPE_SIGNATURE CL_PY310
 /* PyType_FromModuleAndSpec; PyType_GetModuleByDef */
@@ -77,6 +87,19 @@
 #define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, *, name=None, context=None)"
 #else
 #define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, *, name=None)"
+#endif
+
+/* asyncio's own test for coroutine functions, where the public one warns. */
+#if CL_PY314
+#define CL_ISCOROUTINEFUNCTION "_iscoroutinefunction"
+#else
+#define CL_ISCOROUTINEFUNCTION "iscoroutinefunction"
+#endif
+/* What a stream transport says it takes. */
+#if CL_PY314
+#define CL_STREAM_DATA_TYPES "bytes, bytearray, or memoryview object"
+#else
+#define CL_STREAM_DATA_TYPES "bytes-like object"
 #endif
 
 /* Where _ssl's objects keep their SSL * and SSL_CTX * (tls/library.h). */
@@ -257,6 +280,22 @@ PyObject_GetOptionalAttr(PyObject *op, PyObject *name, PyObject **value)
 /* compat.c; the raised StopIteration's value (New ref in *value), or None when nothing
  * is raised. 0, or -1 with the other exception that is raised. */
 int compat_fetch_stop_iteration(PyObject **value);
+
+/* AttributeError: the attribute name of self cannot be deleted. */
+static inline void
+compat_refuse_delete(PyObject *self, const char *name)
+{
+#if CL_PY314
+    PyErr_Format(PyExc_AttributeError,
+                 "attribute '%s' of '%.100s' objects cannot be "
+                 "deleted",
+                 name, Py_TYPE(self)->tp_name);
+#else
+    CL_UNUSED(self);
+    CL_UNUSED(name);
+    PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+#endif
+}
 
 /* compat.c; ends an iterator with value: raises StopIteration(value). Steals value. */
 void compat_set_stop_iteration(PyObject *value);

@@ -48,7 +48,7 @@
     X(task_get_stack, "asyncio.base_tasks", "_task_get_stack", 1)                      \
     X(task_print_stack, "asyncio.base_tasks", "_task_print_stack", 1)                  \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine", 1)                             \
-    X(iscoroutinefunction, "asyncio.coroutines", "iscoroutinefunction", 1)             \
+    X(iscoroutinefunction, "asyncio.coroutines", CL_ISCOROUTINEFUNCTION, 1)            \
     X(isfuture, "asyncio.base_futures", "isfuture", 1)                                 \
     X(extract_stack, "asyncio.format_helpers", "extract_stack", 1)                     \
     X(traceback_extract_stack, "traceback", "extract_stack", 1)                        \
@@ -249,6 +249,10 @@ typedef struct State {
     unsigned writer_version;
     unsigned reader_protocol_version;
     uint64_t next_task_name;
+    /* Offsets in asyncio.Task's own struct; 0: not known (task_registry.c). */
+    size_t shown_coro;
+    size_t shown_name;
+    size_t shown_is_task;
     int pysock_layout; /* CL_PYSOCK_*: pysock.h */
 } State;
 
