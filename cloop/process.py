@@ -58,6 +58,9 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
     """asyncio's subprocess transport; signals go to this very child or to nobody."""
 
     _pidfd = None
+    # Until stock's __init__ has set them: nothing to be closed.
+    _proc = None
+    _closed = True
 
     def __init__(self, *args, **kwargs):
         try:
@@ -69,6 +72,7 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
                 for file in (self._proc.stdin, self._proc.stdout, self._proc.stderr):
                     if file is not None:
                         file.close()
+            self._closed = True
             raise
 
     def _start(self, **kwargs):

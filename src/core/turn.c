@@ -430,6 +430,10 @@ loop_restore(Loop *loop, PyObject *former)
     loop->thread_id = 0;
     if (loop_set_running(loop, Py_None) < 0) {
         PyErr_WriteUnraisable((PyObject *)loop);
+        /* It takes memory up to 3.11; without it no loop could run in this thread. */
+        if (loop_set_running(loop, Py_None) < 0) {
+            PyErr_Clear();
+        }
     }
     if (loop_track_origins(loop, false) < 0) {
         PyErr_WriteUnraisable((PyObject *)loop);
