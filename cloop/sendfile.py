@@ -8,6 +8,7 @@ coroutine over the same; write pipes can do it too, which stock's cannot.
 
 import os
 import socket
+import sys
 from asyncio.base_events import BaseEventLoop, _SendfileFallbackProtocol
 from asyncio.exceptions import SendfileNotAvailableError
 
@@ -25,6 +26,7 @@ _BLOCK_SIZE = 256 * 1024  # asyncio.constants.SENDFILE_FALLBACK_READBUFFER_SIZE
 # What a transport is given at a time: as little as by stock, so that a peer that leaves
 # is noticed before the file's position has run away from it.
 _PIECE_SIZE = 16 * 1024
+_ALWAYS_SEEKS = sys.version_info >= (3, 14)
 
 
 def check_sendfile_params(sock, file, offset, count):
@@ -53,7 +55,7 @@ async def read_blocks(loop, file, offset, count):
     memoryviews of one buffer. Whoever gets a block is done with it before the next.
     Reading is done in the default executor.
     """
-    if offset:
+    if hasattr(file, "seek") if _ALWAYS_SEEKS else offset:
         file.seek(offset)
     size = _BLOCK_SIZE if not count else min(count, _BLOCK_SIZE)
     block = memoryview(bytearray(size))

@@ -276,6 +276,24 @@ def test_sendto_without_address_on_a_nameless_pair_is_fatal(loop, run, reports):
     ]
 
 
+def test_what_is_sent_after_close_leaves_until_the_connection_is_lost(run):
+    async def main():
+        server, heard = await endpoint(local_addr=("127.0.0.1", 0))
+        client, sender = await endpoint(local_addr=("127.0.0.1", 0))
+        name = server.get_extra_info("sockname")
+        client.close()
+        client.sendto(b"late", name)
+        client.sendto(bytes(70000), name)
+        client.sendto(b"later", name)
+        assert [type(error) for error in sender.errors] == [OSError]
+        await heard.wait_for(2)
+        assert [data for data, _ in heard.received] == [b"late", b"later"]
+        assert sender.calls == ["made", "lost"]
+        server.close()
+
+    run(main())
+
+
 def test_addresses_are_checked(run):
     async def main():
         server, heard, client, _ = await pair()

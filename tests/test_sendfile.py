@@ -9,7 +9,7 @@ import os
 import socket
 
 import pytest
-from support import cloop_only
+from support import PY, cloop_only
 
 pytestmark = pytest.mark.timeout(60)
 DATA = bytes(range(256)) * 4096
@@ -99,6 +99,27 @@ def run(loop, awaitable):
 
 class Unknown(io.BytesIO):
     """What the kernel cannot send from."""
+
+
+@pytest.mark.parametrize("over", ["transport", "socket"])
+@pytest.mark.parametrize("native", [True, False])
+def test_where_the_file_stands_when_there_is_nothing_to_send(loop, over, native, file):
+    async def main():
+        source = file if native else Unknown(DATA)
+        source.seek(2)
+        if over == "socket":
+            a, b = socket.socketpair()
+            a.setblocking(False)
+            with a, b:
+                return await loop.sock_sendfile(a, source, len(DATA)), source.tell()
+        transport, protocol, receiver = await connect(loop, "tcp")
+        sent = await loop.sendfile(transport, source, len(DATA))
+        transport.close()
+        await receiver.over
+        return sent, source.tell()
+
+    moved = not native or PY >= (3, 14)
+    assert run(loop, main()) == (0, len(DATA) if moved else 2)
 
 
 @pytest.mark.parametrize("native", [True, False])

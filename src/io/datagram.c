@@ -464,6 +464,12 @@ static int
 send_or_queue(Datagram *datagram, PyObject *owner, const Py_buffer *view,
               PyObject *address)
 {
+    Transport *transport = &datagram->transport;
+    /* Without a remote address stock still sends until connection_lost is called. */
+    if (transport->finished
+        || (transport->conn_lost != 0 && datagram->remote != NULL)) {
+        return transport_count_lost_write(transport);
+    }
     if (datagram->count == 0) {
         int rc = send_now(datagram, owner, view->buf, (size_t)view->len, address);
         if (rc == 0) {
@@ -475,6 +481,9 @@ send_or_queue(Datagram *datagram, PyObject *owner, const Py_buffer *view,
             }
             return take_error(datagram, write_error);
         }
+    }
+    if (transport->conn_lost != 0) {
+        return transport_count_lost_write(transport); /* nobody would send it later */
     }
     return queue_datagram(datagram, view, address);
 }
@@ -498,7 +507,6 @@ DatagramTransport_sendto(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     }
     PyObject *data = values[0];
     Datagram *datagram = (Datagram *)self;
-    Transport *transport = &datagram->transport;
     if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
         PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(data), "__name__");
         if (name != NULL) {
@@ -519,9 +527,7 @@ DatagramTransport_sendto(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     }
     rc = check_address(datagram, &address);
     if (rc == 0) {
-        rc = transport->conn_lost != 0 || transport->finished
-                 ? transport_count_lost_write(transport)
-                 : send_or_queue(datagram, data, &view, address);
+        rc = send_or_queue(datagram, data, &view, address);
     }
 done:
     PyBuffer_Release(&view);

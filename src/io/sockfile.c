@@ -27,7 +27,7 @@ not_available(SockOp *op, const char *message)
 static void
 update_position(SockOp *op)
 {
-    if (op->done > 0) {
+    if (op->done > 0 || CL_SENDFILE_ALWAYS_SEEKS) {
         (void)sys_seek(op->file_fd, op->file_offset);
     }
 }

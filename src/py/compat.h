@@ -67,6 +67,8 @@
 #define CL_HAVE_VECTOR_WRITELINES CL_PY312
 /* ... and leaves out what is false, whatever it is. */
 #define CL_WRITELINES_SKIPS_FALSE CL_PY314
+/* sendfile() puts the file where it was to begin, even when there is nothing to send. */
+#define CL_SENDFILE_ALWAYS_SEEKS CL_PY314
 /* What a task that is done says it was asked for. */
 #if CL_PY314
 #define CL_STEP_NAME "__step"
