@@ -112,6 +112,66 @@ def test_addresses_are_tried_in_turn(loop, monkeypatch, listening, refusing):
     run(loop, main())
 
 
+@pytest.mark.parametrize(
+    "where, address",
+    [
+        (("fe80::1%1", 80), ("fe80::1", 80, 0, 1)),
+        (("::1", "http"), ("::1", 80, 0, 0)),
+        (("127.0.0.1", "http"), ("127.0.0.1", 80)),
+        (("127.0.0.1", b"80"), ("127.0.0.1", 80)),
+    ],
+)
+def test_scope_ids_and_service_names_reach_the_socket(loop, where, address):
+    asked = []
+
+    async def sock_connect(sock, address):
+        asked.append(address)
+        raise OSError("not really")
+
+    async def main():
+        loop.sock_connect = sock_connect
+        with pytest.raises(OSError, match="not really"):
+            await loop.create_connection(Recorder, *where)
+
+    run(loop, main())
+    assert asked == [address]
+    loop._default_executor and loop._default_executor.shutdown(wait=True)
+
+
+def addresses_by_host(loop, monkeypatch, hosts):
+    async def getaddrinfo(host, port, **kwargs):
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)
+            for address in hosts[host]
+        ]
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+
+
+def test_local_addresses_are_tried_in_turn(loop, monkeypatch, listening):
+    bad, worse, good = ("203.0.113.1", 0), ("203.0.113.2", 0), ("127.0.0.3", 0)
+    hosts = {"there": [listening.getsockname()], "here": [bad, good]}
+    addresses_by_host(loop, monkeypatch, hosts)
+
+    def connect():
+        return loop.create_connection(Recorder, "there", 1, local_addr=("here", 0))
+
+    async def main():
+        transport, _ = await connect()
+        assert transport.get_extra_info("sockname")[0] == "127.0.0.3"
+        listening.accept()[0].close()
+        await done(transport)
+        hosts["here"] = [bad, worse]
+        with pytest.raises(OSError) as caught:
+            await connect()
+        assert "error while attempting to bind on address" in str(caught.value)
+        hosts["here"] = []
+        with pytest.raises(OSError, match="returned empty list"):
+            await connect()
+
+    run(loop, main())
+
+
 @pytest.mark.parametrize("delay", [None, 0.01])
 def test_errors_of_several_addresses_are_merged(loop, monkeypatch, refusing, delay):
     with socket.socket() as other:

@@ -237,6 +237,79 @@ def test_a_refused_datagram_is_heard_and_is_not_fatal(run):
     run(main())
 
 
+def test_an_error_for_one_peer_is_not_anothers(run):
+    async def main():
+        server, heard = await endpoint(local_addr=("127.0.0.1", 0))
+        other, echoed = await endpoint(local_addr=("127.0.0.1", 0))
+        with socket.socket(type=socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            nobody = gone.getsockname()
+        for _ in range(3):
+            server.sendto(b"lost", nobody)
+            server.sendto(b"found", other.get_extra_info("sockname"))
+            await settle()
+        await echoed.wait_for(3)
+        assert [data for data, _ in echoed.received] == [b"found"] * 3
+        assert heard.errors == echoed.errors == []
+        server.abort()
+        other.abort()
+        await settle()
+
+    run(main())
+
+
+def test_broadcasts(run):
+    async def main():
+        receiver, heard = await endpoint(local_addr=("0.0.0.0", 0))
+        address = ("127.255.255.255", receiver.get_extra_info("sockname")[1])
+        sender, sent = await endpoint(local_addr=("127.0.0.1", 0))
+        sender.sendto(b"refused", address)
+        await settle()
+        assert [type(error) for error in sent.errors] == [PermissionError]
+        sender.abort()
+        sender, sent = await endpoint(local_addr=("127.0.0.1", 0), allow_broadcast=True)
+        sock = sender.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST)
+        sender.sendto(b"to all", address)
+        await heard.wait_for(1)
+        assert heard.received == [(b"to all", sender.get_extra_info("sockname"))]
+        assert sent.errors == []
+        sender.abort()
+        receiver.abort()
+        await settle()
+
+    run(main())
+
+
+def test_a_failed_bind_or_connect_closes_the_socket(loop, run, monkeypatch):
+    """(no_fd_leak looks.)"""
+
+    async def main():
+        with socket.socket(type=socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            with pytest.raises(OSError):
+                await endpoint(local_addr=taken.getsockname())
+            with pytest.raises(PermissionError):
+                await endpoint(remote_addr=("127.255.255.255", 1))
+            with pytest.raises(OSError):
+                await endpoint(local_addr=taken.getsockname(), reuse_port=True)
+        monkeypatch.setattr(socket, "SO_REUSEPORT", 9999)
+        with pytest.raises(ValueError, match="defined but not implemented"):
+            await endpoint(local_addr=("127.0.0.1", 0), reuse_port=True)
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+        with pytest.raises(ValueError, match="not supported by socket module"):
+            await endpoint(local_addr=("127.0.0.1", 0), reuse_port=True)
+
+        async def getaddrinfo(*args, **kwargs):
+            return []
+
+        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+        with pytest.raises(OSError, match="returned empty list"):
+            await endpoint(local_addr=("a name", 0))
+
+    run(main())
+
+
 def test_an_error_of_send_is_heard(run):
     async def main():
         server, heard, client, errors = await pair()

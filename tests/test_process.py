@@ -129,6 +129,49 @@ def test_a_megabyte_through_a_child(loop):
     run(loop, main())
 
 
+def test_output_that_nobody_reads_pauses_its_pipe(impl, loop):
+    stock_fault(impl, PY < (3, 11), "its pipes do not say whether they are read")
+
+    async def main():
+        child = await asyncio.create_subprocess_exec(
+            "head", "-c", "1000000", "/dev/zero", stdout=PIPE, limit=1000
+        )
+        pipe = child._transport.get_pipe_transport(1)
+        while pipe.is_reading():
+            await asyncio.sleep(0.001)
+        assert child.returncode is None
+        assert await child.stdout.read() == bytes(1000000)
+        assert await child.wait() == 0
+
+    run(loop, main())
+
+
+def test_a_spawn_runs_no_fork_hooks(impl):
+    """(Other libraries' hooks take locks; and a fork costs what the parent is big.)"""
+    run_program(
+        impl,
+        """
+        called = []
+        os.register_at_fork(
+            before=lambda: called.append("before"),
+            after_in_parent=lambda: called.append("parent"),
+        )
+
+        async def main():
+            child = await asyncio.create_subprocess_exec("true")
+            await child.wait()
+            child = await asyncio.create_subprocess_shell("exit 3")
+            return await child.wait()
+
+        loop = new_event_loop()
+        asyncio.set_event_loop(loop)
+        assert loop.run_until_complete(main()) == 3
+        loop.close()
+        assert called == [], called
+        """,
+    )
+
+
 def test_lines_both_ways(loop):
     async def main():
         child = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)

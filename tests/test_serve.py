@@ -119,6 +119,42 @@ def test_an_address_in_use_is_named(loop):
     assert "address already in use" in str(exc)
 
 
+def test_an_empty_host_is_every_interface(loop):
+    async def main():
+        for host in ("", None):
+            server = await loop.create_server(Recorder, host, 0)
+            names = {sock.getsockname()[0] for sock in server.sockets}
+            assert "0.0.0.0" in names
+            assert names <= {"0.0.0.0", "::"}
+            server.close()
+
+    run(loop, main())
+    loop._default_executor and loop._default_executor.shutdown(wait=True)
+
+
+def test_a_host_without_addresses(loop, monkeypatch):
+    async def getaddrinfo(*args, **kwargs):
+        return []
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    with pytest.raises(OSError, match=r"getaddrinfo\('a name'\) returned empty list"):
+        run(loop, loop.create_server(Recorder, "a name", 0))
+
+
+def test_reuse_port_where_there_is_none(loop, monkeypatch):
+    """(no_fd_leak looks whether the socket is closed.)"""
+
+    async def main():
+        await loop.create_server(Recorder, "127.0.0.1", 0, reuse_port=True)
+
+    monkeypatch.setattr(socket, "SO_REUSEPORT", 9999)
+    with pytest.raises(ValueError, match="defined but not implemented"):
+        run(loop, main())
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(ValueError, match="reuse_port not supported by socket module"):
+        run(loop, main())
+
+
 @pytest.mark.parametrize(
     "kwargs, error",
     [

@@ -1,4 +1,4 @@
-"""The turn of a busy loop: what the loop itself has sent is seen as soon as on stock."""
+"""The turn of a busy loop: what the loop itself has sent is seen as on stock."""
 
 import asyncio
 import os
@@ -182,7 +182,7 @@ def test_a_busy_loop_sees_what_it_has_sent(loop, way):
 
 
 def test_servers_see_their_clients_leave_before_the_program_ends(impl, no_fd_leak):
-    """3.11's and 3.12's start_server report each handler that is cancelled at the end."""
+    """3.11 and 3.12 report each handler of start_server that is cancelled then."""
     reports, ended = [], []
 
     async def serve(reader, writer):
