@@ -14,7 +14,7 @@ of upstream_differences.txt, and a line that explains nothing any more is an err
 What differs is run once more, alone, and is a difference only if it fails again.
 
 Exit status 0: no unexplained difference, no stale line. Needs pip and the network; the
-interpreter that runs it is the one the tests run on.
+interpreter that runs it, with cloop's own [test] extra, is the one the tests run on.
 """
 
 import argparse
@@ -302,10 +302,13 @@ def service(name):
     if name is None:
         yield {}
         return
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import certificate_files
     import servers
 
-    with servers.running(servers.Postgres) as server:
+    with contextlib.ExitStack() as stack:
+        certificates = stack.enter_context(certificate_files.made())
+        server = stack.enter_context(servers.running(servers.Postgres, certificates))
         yield {
             "PGHOST": server.host,
             "PGPORT": str(server.port),
