@@ -112,7 +112,7 @@ def test_where_the_file_stands_when_there_is_nothing_to_send(loop, over, native,
             a.setblocking(False)
             with a, b:
                 return await loop.sock_sendfile(a, source, len(DATA)), source.tell()
-        transport, protocol, receiver = await connect(loop, "tcp")
+        transport, _, receiver = await connect(loop, "tcp")
         sent = await loop.sendfile(transport, source, len(DATA))
         transport.close()
         await receiver.over
