@@ -399,6 +399,101 @@ def test_a_bufferedprotocol_without_get_buffer_fails(loop, reports):
     ]
 
 
+class Pieces(BufferedRecorder):
+    """Ten bytes at a time; does something in the third delivery."""
+
+    size = 10
+    action = None
+
+    def buffer_updated(self, nbytes):
+        super().buffer_updated(nbytes)
+        if self.calls.count("data") == 3 and self.action:
+            self.action()
+
+
+def test_a_small_buffer_gets_everything_in_pieces(loop):
+    async def main(transport, protocol, far):
+        for size in (10, 20, 160, 170, 5000, 15):
+            data = os.urandom(size)
+            protocol.data = b""
+            far.sendall(data)
+            await until(lambda data=data: len(protocol.data) >= len(data))
+            assert protocol.data == data
+        far.shutdown(socket.SHUT_WR)
+        await protocol.lost
+        assert protocol.calls[-2:] == ["eof", "lost"]
+
+    with connected(loop, Pieces) as ends:
+        run(loop, main(*ends))
+
+
+def test_between_the_pieces_it_can_be_paused_closed_and_replaced(loop):
+    async def main(transport, protocol, far):
+        protocol.action = transport.pause_reading
+        far.sendall(bytes(range(100)))
+        await until(lambda: len(protocol.data) >= 30)
+        await turns(5)
+        assert protocol.data == bytes(range(30))
+        other = Recorder()
+        second = Pieces()
+        second.action = lambda: transport.set_protocol(other)
+        transport.set_protocol(second)
+        transport.resume_reading()
+        await until(lambda: len(other.data) >= 40)
+        assert second.data == bytes(range(30, 60))
+        assert other.data == bytes(range(60, 100))
+        third = Pieces()
+        third.action = transport.close
+        transport.set_protocol(third)
+        far.sendall(bytes(100))
+        await third.lost
+        assert third.calls == ["data"] * 3 + ["lost"]
+
+    with connected(loop, Pieces) as ends:
+        run(loop, main(*ends))
+
+
+@pytest.mark.parametrize("size", [10, 7, 25, 1000])
+def test_what_each_piece_writes_goes_out_in_order(loop, size):
+    """(The buffer is written to again as soon as nothing is queued.)"""
+
+    class Echo(Pieces):
+        def buffer_updated(self, nbytes):
+            self.transport.write(memoryview(self.buffer)[:nbytes])
+            if self.transport.get_write_buffer_size():
+                self.buffer = bytearray(self.size)
+
+    async def main(transport, protocol, far):
+        for _ in range(20):
+            data = os.urandom(size)
+            far.sendall(data)
+            assert await read_some(loop, far, size) == data
+            far.setblocking(True)
+
+    with connected(loop, Echo) as ends:
+        run(loop, main(*ends))
+
+
+def test_a_flood_into_a_small_buffer_leaves_others_their_turn(loop):
+    class Flooded(Pieces):
+        def buffer_updated(self, nbytes):
+            self.calls.append("data")
+
+    async def main(transport, protocol, far):
+        transport.pause_reading()
+        far.sendall(bytes(20000))
+        transport.resume_reading()
+        counts = []
+        while sum(counts) < 2000:
+            before = len(protocol.calls)
+            await asyncio.sleep(0)
+            counts.append(len(protocol.calls) - before)
+        assert max(counts) <= 100
+
+    with connected(loop, Flooded) as ends:
+        run(loop, main(*ends))
+
+
 def test_a_replaced_data_received_is_the_one_that_is_called(loop):
     async def main(transport, protocol, far):
         seen = []

@@ -2,10 +2,10 @@
  * stream.h). Called by the poller, by the loop before it polls and by stream_face.c, on
  * the loop's thread.
  *
- * One recv per event; a second only when the first filled its buffer. Small arrivals come
- * through the loop's one buffer and are copied into a bytes of their size; after a large
- * one the kernel is asked for the size of the next, which then is read straight into its
- * bytes. No stream holds memory for reading.
+ * One recv per event; further ones only when the first filled its buffer. Small arrivals
+ * come through the loop's one buffer and are copied into a bytes of their size; after a
+ * large one the kernel is asked for the size of the next, which then is read straight
+ * into its bytes. No stream holds memory for reading.
  *
  * Invariants: blocked == (watcher.wanted & CL_WRITABLE) except while the queue is sent;
  * the queue is empty, or blocked, or (while the loop runs) gathering; write_context is
@@ -17,6 +17,8 @@
 #include "reader.h"
 
 #define CL_READS_PER_EVENT 2
+/* Of a BufferedProtocol's buffers, of which CL_LARGE_READ bytes are enough too. */
+#define CL_BUFFERS_PER_EVENT 16
 /* From this size on an arrival is worth a system call to save a copy. */
 #define CL_LARGE_READ (64 * 1024)
 /* Entries of one sendmsg; the kernel's limit is 1024. */
@@ -292,40 +294,93 @@ read_large(Stream *stream)
     return rc < 0 ? -1 : size == (ssize_t)CL_READ_SIZE;
 }
 
+/* *size: what recv said. 1 when the buffer was filled. */
 static int
-read_buffered(Stream *stream)
+read_buffered(Stream *stream, ssize_t *size)
 {
     Py_buffer view;
+    *size = 0;
     int rc = stream->sink->get_buffer(stream, &view);
     if (rc != 0) {
         return rc < 0 ? -1 : 0;
     }
-    ssize_t size = -EBADF;
+    *size = -EBADF;
     if (stream->transport.is_open) {
-        size = sys_recv(stream->transport.fd, view.buf, (size_t)view.len, 0);
+        *size = sys_recv(stream->transport.fd, view.buf, (size_t)view.len, 0);
     }
+    bool filled = *size == view.len;
     PyBuffer_Release(&view);
-    if (CL_UNLIKELY(size <= 0)) {
-        return read_nothing(stream, size);
+    if (CL_UNLIKELY(*size <= 0)) {
+        return read_nothing(stream, *size);
     }
     /* get_buffer may have changed the protocol; whoever is there now hears of it, as on
      * stock. */
     const StreamSink *sink = stream->sink;
-    return sink->on_buffer != NULL ? sink->on_buffer(stream, (size_t)size) : 0;
+    rc = sink->on_buffer != NULL ? sink->on_buffer(stream, (size_t)*size) : 0;
+    return rc < 0 ? -1 : filled;
+}
+
+static bool
+can_read_on(const Stream *stream)
+{
+    return stream->transport.conn_lost == 0
+           && stream->transport.watcher.wanted & CL_READABLE;
+}
+
+/* A delivery within the same event: its first write goes at once, like the one before's. */
+static void
+begin_delivery(Stream *stream)
+{
+    if (stream->gathering && outq_is_empty(&stream->out)) {
+        list_remove(&stream->flush_soon.node);
+        stream->gathering = false;
+        Py_DECREF(stream);
+    }
+}
+
+/* A filled buffer may be the whole of a message: it is tried less and less often
+ * whether there is more, until there is. */
+static int
+read_many_buffered(Stream *stream)
+{
+    ssize_t size;
+    size_t total = 0;
+    int rc = read_buffered(stream, &size);
+    if (CL_LIKELY(rc <= 0)) {
+        return rc;
+    }
+    if (stream->quiet_events > 0) {
+        stream->quiet_events--;
+        return 0;
+    }
+    for (int i = 1; rc > 0 && i < CL_BUFFERS_PER_EVENT; i++) {
+        total += (size_t)size;
+        if (total >= CL_LARGE_READ || !can_read_on(stream)
+            || stream->sink->get_buffer == NULL) {
+            return 0;
+        }
+        begin_delivery(stream);
+        rc = read_buffered(stream, &size);
+        if (i == 1) {
+            stream->quiet_limit =
+                size == -EAGAIN ? (uint8_t)Py_MIN(2 * stream->quiet_limit + 1, 63) : 0;
+            stream->quiet_events = stream->quiet_limit;
+        }
+    }
+    return rc < 0 ? -1 : 0;
 }
 
 int
 stream_read_ready(Stream *stream)
 {
-    Transport *transport = &stream->transport;
     int rc = 1;
     for (int i = 0; rc > 0 && i < CL_READS_PER_EVENT; i++) {
-        if (transport->conn_lost != 0 || !(transport->watcher.wanted & CL_READABLE)) {
+        if (!can_read_on(stream)) {
             return 0;
         }
         const StreamSink *sink = stream->sink;
         if (sink->get_buffer != NULL) {
-            rc = read_buffered(stream);
+            rc = read_many_buffered(stream);
         }
         else if (stream->large && sink->on_bytes != NULL) {
             rc = read_large(stream);

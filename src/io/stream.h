@@ -51,6 +51,8 @@ struct Stream {
     bool blocked;   /* the kernel takes no more now: the watcher waits to write */
     bool eof;       /* write_eof was called */
     bool large;     /* the last arrival was a large one: expect another */
+    uint8_t quiet_events; /* so many filled buffers are taken for all there is */
+    uint8_t quiet_limit;  /* what quiet_events began with */
 };
 
 static inline Stream *
