@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("trustme")
 
 import tls_support
-from support import cloop_only
+from support import PY, cloop_only
 from tls_support import (
     LIMIT,
     OLD,
@@ -90,6 +90,43 @@ def test_close_ends_while_the_peer_floods(impl, loop, contexts):
             assert len(protocol.data) - size < 500_000
 
     run(loop, main())
+
+
+@pytest.mark.skipif(PY < (3, 14), reason="no end before")
+@pytest.mark.parametrize("closes", [False, True], ids=["peer", "both"])
+def test_a_peer_that_ends_and_does_not_read_is_not_waited_for(
+    loop, reports, contexts, closes
+):
+    filled, done = threading.Event(), threading.Event()
+
+    def serve(sock):
+        with contexts.server().wrap_socket(sock, server_side=True) as tls:
+            filled.wait(LIMIT)
+            tls.shutdown(socket.SHUT_WR)
+            done.wait(LIMIT)
+
+    async def main():
+        with Peer(serve) as peer:
+            transport, protocol = await connect(
+                loop, peer.port, contexts.client(), ssl_shutdown_timeout=0.2
+            )
+            try:
+                while not transport._ssl_protocol._transport.get_write_buffer_size():
+                    transport.write(bytes(1 << 20))
+                    await asyncio.sleep(0)
+                if closes:
+                    transport.close()
+                filled.set()
+                error = await protocol.lost
+            finally:
+                filled.set()
+                done.set()
+                transport.abort()
+        assert isinstance(error, asyncio.TimeoutError)
+        assert str(error) == "SSL shutdown timed out"
+
+    run(loop, main())
+    assert not reports
 
 
 def test_the_peer_s_close_notify_with_a_backlog_of_ours(impl, loop, contexts):

@@ -1,7 +1,9 @@
 """start_tls: a connection goes over to TLS, or into another one."""
 
 import asyncio
+import inspect
 import os
+from asyncio.base_events import BaseEventLoop
 
 import pytest
 
@@ -158,6 +160,36 @@ def test_start_tls_of_streams(loop, reports, contexts):
             writer.write(b"over tls\n")
             assert await reader.readline() == b"over tls\n"
         assert writer.get_extra_info("cipher")
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+
+    run(loop, main())
+    assert not reports
+
+
+@pytest.mark.skipif(
+    "_incoming" not in inspect.getsource(BaseEventLoop.start_tls),
+    reason="since some 3.14.x: the bytes are lost before",
+)
+def test_start_tls_takes_what_the_reader_has_read_already(loop, reports, contexts):
+    """The client begins with TLS before the server has decided on it."""
+
+    async def serve(reader, writer):
+        while not reader._buffer:
+            await asyncio.sleep(0.001)
+        await writer.start_tls(contexts.server())
+        writer.write(await reader.readline())
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=contexts.client(), server_hostname="localhost"
+        )
+        writer.write(b"over tls\n")
+        assert await reader.read() == b"over tls\n"
         writer.close()
         await writer.wait_closed()
         server.close()

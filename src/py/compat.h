@@ -69,6 +69,8 @@
 #define CL_WRITELINES_SKIPS_FALSE CL_PY314
 /* sendfile() puts the file where it was to begin, even when there is nothing to send. */
 #define CL_SENDFILE_ALWAYS_SEEKS CL_PY314
+/* ssl_shutdown_timeout also limits how long what is queued for the peer may take. */
+#define CL_SHUTDOWN_TIMEOUT_TO_THE_END CL_PY314
 /* What a task that is done says it was asked for. */
 #if CL_PY314
 #define CL_STEP_NAME "__step"

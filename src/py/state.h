@@ -102,6 +102,7 @@
     X(StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol", 1)              \
     X(streams_dict, "asyncio.streams", "__dict__", 1)                                  \
     X(IncompleteReadError, "asyncio.exceptions", "IncompleteReadError", 1)             \
+    X(SimpleNamespace, "types", "SimpleNamespace", 1)                                  \
     X(logger, "asyncio.log", "logger", 1)                                              \
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks", 1)                              \
     X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks", 1)                              \

@@ -411,7 +411,14 @@ do_shutdown(Tls *tls)
     if (tls_tell_eof(tls) < 0) {
         return -1;
     }
-    cancel_timer(tls);
+    if (!CL_SHUTDOWN_TIMEOUT_TO_THE_END) {
+        cancel_timer(tls);
+    }
+    else if (tls->timer == NULL
+             && start_timer(tls, tls->shutdown_timeout, tls->state->str_check_shutdown)
+                    < 0) {
+        return -1;
+    }
     return lower_close_soon(tls);
 }
 

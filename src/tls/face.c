@@ -575,6 +575,42 @@ SSLTransport_data_received(PyObject *self, PyObject *data)
     return CL_NONE_OR_NULL(rc);
 }
 
+PyDoc_STRVAR(SSLTransport__feed_doc, "_feed($self, data, /)\n--\n\n"
+                                     "Keep these bytes for the handshake's begin.");
+
+static PyObject *
+SSLTransport__feed(PyObject *self, PyObject *data)
+{
+    Tls *tls = tls_of(self);
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    int rc = 0;
+    if (view.len > 0 && tls->lower == NULL) {
+        rc = tls->way->feed(tls, view.buf, (size_t)view.len);
+        rc = rc < 0 ? rc : tls->way->settle(tls);
+    }
+    PyBuffer_Release(&view);
+    return CL_NONE_OR_NULL(rc);
+}
+
+/* Stock's start_tls moves what a StreamReader has read already to the MemoryBIO that has
+ * this name there (gh-142352). */
+static PyObject *
+SSLTransport_get__incoming(PyObject *self, void *Py_UNUSED(closure))
+{
+    State *state = tls_of(self)->state;
+    PyObject *feed = PyObject_GetAttrString(self, "_feed");
+    PyObject *members = feed == NULL ? NULL : Py_BuildValue("{sO}", "write", feed);
+    PyObject *bio = members == NULL ? NULL
+                                    : PyObject_Call(state->SimpleNamespace,
+                                                    state->empty_tuple, members);
+    Py_XDECREF(members);
+    Py_XDECREF(feed);
+    return bio;
+}
+
 PyDoc_STRVAR(SSLTransport_eof_received_doc, "eof_received($self, /)\n--\n\n"
                                             "Protocol: the peer sends no more.");
 
@@ -743,6 +779,7 @@ static PyMethodDef SSLTransport_methods[] = {
     {"_check_shutdown_timeout", SSLTransport__check_shutdown_timeout, METH_NOARGS,
      NULL},
     {"_do_read", SSLTransport__resume, METH_NOARGS, NULL},
+    {"_feed", SSLTransport__feed, METH_O, SSLTransport__feed_doc},
     {"_force_close", SSLTransport__force_close, METH_O, NULL},
     {"_resume", SSLTransport__resume, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -760,6 +797,7 @@ static PyGetSetDef SSLTransport_getset[] = {
     {"_app_protocol", SSLTransport_get__protocol, NULL, NULL, NULL},
     {"_app_transport", SSLTransport_get__app_transport, NULL, NULL, NULL},
     {"_extra", SSLTransport_get__extra, NULL, NULL, NULL},
+    {"_incoming", SSLTransport_get__incoming, NULL, NULL, NULL},
     {"_loop", SSLTransport_get__loop, NULL, NULL, NULL},
     {"_protocol", SSLTransport_get__protocol, NULL, NULL, NULL},
     {"_ssl_protocol", SSLTransport_get__ssl_protocol, NULL, NULL, NULL},
