@@ -99,7 +99,10 @@ module_exec(PyObject *module)
         || add_methods(state->LoopType, sockops_methods) < 0
         || PyModule_AddFunctions(module, task_functions) < 0
         || PyModule_AddFunctions(module, child_functions) < 0
-        || PyModule_AddFunctions(module, tls_functions) < 0) {
+        || PyModule_AddFunctions(module, tls_functions) < 0
+        /* for tests that say which way is taken */
+        || PyModule_AddObjectRef(module, "_fastpath", CL_FASTPATH ? Py_True : Py_False)
+               < 0) {
         return -1;
     }
     return faults_add(module);

@@ -26,6 +26,17 @@ def stock_fault(impl, condition, why):
         pytest.skip("stock is at fault: " + why)
 
 
+def is_fast(impl):
+    return impl.is_cloop and sys.modules["cloop._cloop"]._fastpath
+
+
+def fast_only(impl, why):
+    """Skips where the shortcuts of cloop are not: on stock, and in builds without."""
+    cloop_only(impl, why)
+    if not is_fast(impl):
+        pytest.skip("built with CLOOP_NO_FASTPATH: " + why)
+
+
 def outcome(function, *args, **kwargs):
     """What a call did, so that two implementations can be compared.
 

@@ -19,7 +19,7 @@ from asyncio import streams
 from unittest import mock
 
 import pytest
-from support import PY, Reports, cloop_only, without_gc
+from support import PY, Reports, cloop_only, fast_only, is_fast, without_gc
 from tls_support import Contexts
 
 LIMIT = 20.0
@@ -127,7 +127,7 @@ async def result_of(awaitable):
 
 @both_sides
 def test_no_python_function_of_the_streams_runs_for_what_comes(impl, loop, side):
-    cloop_only(impl, "stock's is Python")
+    fast_only(impl, "stock's code is Python")
 
     async def body(pair):
         called = []
@@ -159,7 +159,7 @@ def test_no_python_function_of_the_streams_runs_for_what_comes(impl, loop, side)
 
 
 def test_servers_connections_are_native(impl, loop):
-    cloop_only(impl, "there is no other class on stock")
+    fast_only(impl, "there is no other class")
 
     async def main():
         seen = loop.create_future()
@@ -1105,8 +1105,8 @@ def test_streams_over_tls(impl, loop, contexts):
         return kinds + [type(reader)]
 
     kinds = run(loop, main())
-    if impl.is_cloop:
-        assert not {asyncio.StreamReader, asyncio.StreamWriter} & set(kinds)
+    plain = {asyncio.StreamReader, asyncio.StreamWriter}
+    assert set(kinds).isdisjoint(plain) if is_fast(impl) else set(kinds) == plain
 
 
 @pytest.mark.skipif(PY < (3, 11), reason="StreamWriter.start_tls is 3.11's")

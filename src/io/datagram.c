@@ -548,16 +548,23 @@ DatagramTransport_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return self;
 }
 
+/* Reading begins; the endpoint fails when it cannot. 0, or -1 when an exception must
+ * leave the loop. */
+static int
+begin(Transport *transport)
+{
+    transport->started = true;
+    return transport_want_data(transport) == 0
+               ? 0
+               : transport_fail(transport, "Fatal error on transport");
+}
+
 /* RingRun: the turn after connection_made was put on the ring. */
 static int
 run_begin(void *Py_UNUSED(loop), void *subject, void *Py_UNUSED(arg))
 {
     Transport *transport = subject;
-    transport->started = true;
-    int rc = transport_want_data(transport);
-    if (rc < 0) {
-        rc = transport_fail(transport, "Fatal error on transport");
-    }
+    int rc = begin(transport);
     Py_DECREF(transport);
     return rc;
 }
@@ -643,8 +650,7 @@ DatagramTransport__start_reading(PyObject *self, PyObject *Py_UNUSED(unused))
     if (transport->loop == NULL) {
         Py_RETURN_NONE;
     }
-    transport->started = true;
-    return transport_want_data(transport) < 0 ? NULL : Py_NewRef(Py_None);
+    return begin(transport) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* Handles call these in debug mode; what raises there is reported by them. */

@@ -803,7 +803,9 @@ int
 stream_begin(Stream *stream)
 {
     stream->transport.started = true;
-    return transport_want_data(&stream->transport);
+    return transport_want_data(&stream->transport) == 0
+               ? 0
+               : transport_fail(&stream->transport, "Fatal error on transport");
 }
 
 /* RingRun: the turn after connection_made was put on the ring. */
@@ -812,9 +814,6 @@ run_begin(void *Py_UNUSED(loop), void *subject, void *Py_UNUSED(arg))
 {
     Stream *stream = subject;
     int rc = stream_begin(stream);
-    if (rc < 0) {
-        rc = transport_fail(&stream->transport, "Fatal error on transport");
-    }
     Py_DECREF(stream);
     return rc;
 }

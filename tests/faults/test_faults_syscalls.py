@@ -44,12 +44,15 @@ SCENARIOS = [
 @pytest.mark.skipif(
     not hasattr(_cloop, "_fault_set"), reason="needs a build with CLOOP_DEBUG=1"
 )
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(impl, name):
+@pytest.mark.parametrize(
+    "name, debug",
+    [*((name, "") for name in SCENARIOS), ("echo", "1"), ("endpoints", "1")],
+)
+def test_scenario(impl, name, debug):
     cloop_only(impl, "stock has no fault table")
     done = subprocess.run(
         [sys.executable, os.path.join(HERE, "syscalls.py"), name],
-        env=program_env(impl),
+        env=program_env(impl, PYTHONASYNCIODEBUG=debug),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
