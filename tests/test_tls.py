@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("trustme")
 
 import tls_support
-from support import cloop_only
+from support import cloop_only, run_program
 from tls_support import (
     OLD,
     BufferedRecorder,
@@ -353,6 +353,79 @@ def test_a_paused_connection_holds_little(impl, loop, contexts):
             await protocol.lost
 
     run(loop, main())
+
+
+IDLE = """
+import asyncio, gc, ssl, sys
+import trustme
+from cloop import _cloop
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+class Client(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+        self.count = 0
+        self.done = asyncio.get_running_loop().create_future()
+        transport.write(bytes(300_000))
+
+    def data_received(self, data):
+        self.count += len(data)
+        if self.count == 300_000:
+            self.done.set_result(None)
+
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+async def main():
+    loop = asyncio.get_running_loop()
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    authority.configure_trust(client_context)
+    server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=server_context)
+    address = server.sockets[0].getsockname()
+    kept = []
+
+    async def connect(count):
+        for _ in range(count):
+            _, client = await loop.create_connection(
+                Client, *address, ssl=client_context, server_hostname="localhost"
+            )
+            await client.done
+            kept.append(client)
+
+    await connect(100)
+    before = resident()
+    await connect(200)
+    print((resident() - before) // 400)
+    for client in kept:
+        client.transport.abort()
+    server.close()
+    await asyncio.sleep(0)
+
+_cloop._tls_backend(sys.argv[1])
+loop = new_event_loop()
+loop.run_until_complete(main())
+loop.close()
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="/proc")
+@pytest.mark.skipif("CLOOP_SANITIZED" in os.environ, reason="it keeps freed blocks")
+def test_an_idle_connection_holds_little(impl):
+    """After 300 KB each way. (A MemoryBIO keeps the memory it has once needed.)"""
+    cloop_only(impl, "stock keeps a buffer of 256 KiB")
+    done = run_program(impl, IDLE, impl.way)
+    assert int(done.stdout) < {"direct": 64, "portable": 128}[impl.way] * 1024
 
 
 def test_sendfile(loop, contexts, tmp_path):

@@ -54,6 +54,36 @@ def test_sni_and_alpn(loop, contexts):
     assert seen == ["localhost"]
 
 
+def test_sni_changes_the_context(loop, reports, contexts, version):
+    """To one with another certificate, in the middle of the handshake."""
+    other = contexts.server(**version)
+    contexts.authority.issue_cert("other.example").configure_cert(other)
+
+    def choose(sslobj, name, context):
+        if name == "other.example":
+            sslobj.context = other
+
+    async def main():
+        server_context = contexts.server(**version)
+        server_context.sni_callback = choose
+        server, port = await port_of(loop, Echo, server_context)
+        for name in "localhost", "other.example":
+            transport, protocol = await connect(
+                loop, port, contexts.client(**version), server_hostname=name
+            )
+            names = transport.get_extra_info("peercert")["subjectAltName"]
+            assert ("DNS", name) in names
+            data = bytes(range(256)) * 1000
+            transport.write(data)
+            assert await protocol.have(len(data)) == data
+            transport.close()
+            assert await protocol.lost is None
+        server.close()
+
+    run(loop, main())
+    assert not reports
+
+
 def test_a_failing_sni_callback(impl, loop, contexts):
     def fail(sslobj, name, context):
         raise ZeroDivisionError

@@ -1,6 +1,7 @@
 """How TLS connections end: close, abort, the peer's end, errors."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -366,10 +367,10 @@ def handshake_by_hand(sock, context):
             return tls, incoming, outgoing
 
 
-def read_by_hand(sock, tls, incoming, to_the_end=True):
-    """What comes up to close_notify, which must come; or what is there."""
+def read_by_hand(sock, tls, incoming, to_the_end=True, count=None):
+    """What comes up to close_notify, which must come; or what is there; or so much."""
     found = bytearray()
-    while True:
+    while len(found) != count:
         try:
             part = tls.read(65536)
         except ssl.SSLZeroReturnError:
@@ -384,6 +385,7 @@ def read_by_hand(sock, tls, incoming, to_the_end=True):
             if not part:
                 return bytes(found)
             found += part
+    return bytes(found)
 
 
 def test_the_peer_s_close_notify_while_a_stream_drains(impl, loop, contexts):
@@ -475,6 +477,94 @@ def test_fin_waits_for_the_user_who_has_paused_reading(impl, loop, reports, cont
         timers = [timer for timer in loop._scheduled if not timer.cancelled()]
         assert len(timers) == 1  # of run()
         assert timers[0].when() > loop.time() + 10
+
+    run(loop, main())
+    assert not reports
+
+
+@pytest.mark.parametrize("size", [0, 8_000_000])
+def test_close_ends_when_the_peer_is_silent(impl, loop, contexts, size):
+    """It reads nothing, be there a backlog or close_notify alone to be answered."""
+    if OLD:
+        pytest.skip("no ssl_shutdown_timeout before 3.11")
+    closed = threading.Event()
+
+    def serve(sock):
+        tls = contexts.server().wrap_socket(sock, server_side=True)
+        with tls:
+            assert closed.wait(LIMIT)
+
+    async def main():
+        with Peer(serve) as peer:
+            transport, protocol = await connect(
+                loop, peer.port, contexts.client(), ssl_shutdown_timeout=0.3
+            )
+            transport.write(b"x" * size)
+            started = loop.time()
+            transport.close()
+            error = await protocol.lost
+            closed.set()
+            assert isinstance(error, asyncio.TimeoutError)
+            assert str(error) == "SSL shutdown timed out"
+            assert 0.25 < loop.time() - started < 3
+        assert protocol.calls == ["made", "lost"]
+
+    run(loop, main())
+
+
+def test_data_and_close_notify_and_fin_in_one_segment(impl, loop, reports, contexts):
+    """While reading is paused: all is heard, in order, when it goes on."""
+    old_stock(impl, "loses data")
+    sent = threading.Event()
+
+    def serve(sock):
+        tls, incoming, outgoing = handshake_by_hand(sock, contexts.server())
+        assert read_by_hand(sock, tls, incoming, count=1) == b"?"
+        tls.write(b"x" * 500)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.unwrap()
+        sock.send(outgoing.read(), socket.MSG_MORE)
+        sock.shutdown(socket.SHUT_WR)
+        sent.set()
+        with contextlib.suppress(ConnectionResetError):
+            read_all(sock)
+
+    async def main():
+        with Peer(serve) as peer:
+            transport, protocol = await connect(loop, peer.port, contexts.client())
+            transport.write(b"?")
+            transport.pause_reading()
+            await loop.run_in_executor(None, sent.wait, LIMIT)
+            await asyncio.sleep(0.05)
+            assert protocol.calls == ["made"]
+            transport.resume_reading()
+            assert await protocol.lost is None
+        assert protocol.data == b"x" * 500
+        assert protocol.calls == ["made", "data", "eof", "lost"]
+
+    run(loop, main())
+    assert not reports
+
+
+@pytest.mark.parametrize("left", [1, 5, 6, 500])
+def test_a_truncated_record(loop, reports, contexts, version, left):
+    """FIN in its middle: what stood before it is delivered, of itself nothing."""
+
+    def serve(sock):
+        tls, _, outgoing = handshake_by_hand(sock, contexts.server(**version))
+        tls.write(b"whole")
+        tls.write(b"x" * 500)
+        sock.sendall(outgoing.read()[:-left])
+        sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            read_all(sock)
+
+    async def main():
+        with Peer(serve) as peer:
+            _, protocol = await connect(loop, peer.port, contexts.client(**version))
+            assert await protocol.lost is None
+        assert protocol.data == b"whole"
+        assert protocol.calls == ["made", "data", "eof", "lost"]
 
     run(loop, main())
     assert not reports

@@ -2,16 +2,14 @@
  * object which SSLContext.wrap_bio made, and a BIO of ours (see tls.h and library.h).
  * Called by the engine.
  *
- * The BIO reads what has come in where it stands: in the loop's read buffer while
- * tls_data_received runs, in `in_kept` after that. What OpenSSL writes is collected in
- * `out_data` and leaves with one call of the transport below.
+ * The BIO reads what has come in where it stands (arrival.c). What OpenSSL writes is
+ * collected in `out_data` and leaves with one call of the transport below.
  *
  * The BIO functions run within calls into OpenSSL: of ours, with the GIL, or of _ssl's
  * (handshake, shutdown), which has released it; they touch no Python object. The BIO may
  * outlive the Tls, in an SSLObject of the user's: it refers to nothing then.
  *
- * Invariants: in_size != 0 outside of tls_data_received only with in_kept; ssl and bio
- * are both set or both NULL. */
+ * Invariant: ssl and bio are both set or both NULL. */
 #include <string.h>
 
 #include "library.h"
@@ -56,11 +54,7 @@ direct_bio_read(void *bio, char *data, int size)
         tls_library->BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
         return -1;
     }
-    size_t count = tls->in_size < (size_t)size ? tls->in_size : (size_t)size;
-    memcpy(data, tls->in_data, count);
-    tls->in_data += count;
-    tls->in_size -= count;
-    return (int)count;
+    return (int)arrival_take(tls, data, (size_t)size);
 }
 
 /* Room for size more bytes to go out. 0 or -1. */
@@ -145,15 +139,6 @@ direct_open(Tls *tls)
 }
 
 static void
-free_in(Tls *tls)
-{
-    PyMem_RawFree(tls->in_kept);
-    tls->in_kept = NULL;
-    tls->in_data = NULL;
-    tls->in_size = 0;
-}
-
-static void
 free_out(Tls *tls)
 {
     PyMem_RawFree(tls->out_data);
@@ -171,59 +156,11 @@ direct_close(Tls *tls)
         tls->bio = NULL;
         tls->ssl = NULL;
     }
-    free_in(tls);
+    arrival_drop(tls);
     free_out(tls);
 }
 
 /* -- bytes ----------------------------------------------------------------------------------- */
-
-/* size more bytes behind those that are kept. 0 or -1. */
-static int
-keep(Tls *tls, const char *data, size_t size)
-{
-    char *kept = PyMem_RawMalloc(tls->in_size + size);
-    if (kept == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (tls->in_size > 0) {
-        memcpy(kept, tls->in_data, tls->in_size);
-    }
-    memcpy(kept + tls->in_size, data, size);
-    PyMem_RawFree(tls->in_kept);
-    tls->in_kept = kept;
-    tls->in_data = kept;
-    tls->in_size += size;
-    return 0;
-}
-
-static int
-direct_feed(Tls *tls, const char *data, size_t size)
-{
-    if (tls->in_size > 0) {
-        return keep(tls, data, size);
-    }
-    free_in(tls);
-    tls->in_data = data;
-    tls->in_size = size;
-    return 0;
-}
-
-static int
-direct_settle(Tls *tls)
-{
-    if (tls->in_size == 0) {
-        free_in(tls);
-        return 0;
-    }
-    if (tls->in_kept != NULL) {
-        return 0;
-    }
-    const char *data = tls->in_data;
-    size_t size = tls->in_size;
-    tls->in_size = 0;
-    return keep(tls, data, size);
-}
 
 static size_t
 direct_count_in(Tls *tls)
@@ -263,7 +200,7 @@ direct_send(Tls *tls)
 static void
 direct_drop(Tls *tls)
 {
-    free_in(tls);
+    arrival_drop(tls);
     free_out(tls);
 }
 
@@ -432,10 +369,9 @@ direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
 
 const TlsWay tls_direct = {
     .name = "direct",
+    .chunk = 128 * 1024,
     .open = direct_open,
     .close = direct_close,
-    .feed = direct_feed,
-    .settle = direct_settle,
     .count_in = direct_count_in,
     .expect = direct_expect,
     .read = direct_read,

@@ -569,19 +569,19 @@ tls_data_received(Tls *tls, const char *data, size_t size)
     if (tls->phase == CL_TLS_UNWRAPPED || size == 0) {
         return 0;
     }
-    if (tls->way->feed(tls, data, size) < 0) {
+    if (arrival_add(tls, data, size) < 0) {
         return -1;
     }
     int rc = advance(tls);
     if (CL_UNLIKELY(rc < 0)) {
         PyObject *raised = PyErr_GetRaisedException();
-        if (tls->way->settle(tls) < 0) {
+        if (arrival_settle(tls) < 0) {
             PyErr_Clear();
         }
         PyErr_SetRaisedException(raised);
         return -1;
     }
-    return tls->way->settle(tls);
+    return arrival_settle(tls);
 }
 
 static int

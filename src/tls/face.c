@@ -588,8 +588,8 @@ SSLTransport__feed(PyObject *self, PyObject *data)
     }
     int rc = 0;
     if (view.len > 0 && tls->lower == NULL) {
-        rc = tls->way->feed(tls, view.buf, (size_t)view.len);
-        rc = rc < 0 ? rc : tls->way->settle(tls);
+        rc = arrival_add(tls, view.buf, (size_t)view.len);
+        rc = rc < 0 ? rc : arrival_settle(tls);
     }
     PyBuffer_Release(&view);
     return CL_NONE_OR_NULL(rc);

@@ -18,8 +18,6 @@
 #include "../py/err.h"
 #include "tls.h"
 
-/* Cleartext of one call of OpenSSL, and of one of the transport below. */
-#define CL_WRITE_CHUNK (128 * 1024)
 #define CL_RECORD_SIZE (16 * 1024)
 /* So much may wait for the end of the turn. */
 #define CL_GATHER_MAX (64 * 1024)
@@ -393,7 +391,7 @@ write_now(Tls *tls, const char *data, size_t size, size_t *done)
         size_t left = size - *done;
         size_t taken = 0;
         TlsAnswer answer = ask_write(
-            tls, data + *done, left < CL_WRITE_CHUNK ? left : CL_WRITE_CHUNK, &taken);
+            tls, data + *done, left < tls->way->chunk ? left : tls->way->chunk, &taken);
         if (answer == CL_TLS_FAILED) {
             return -1;
         }
@@ -416,7 +414,8 @@ next_piece(Tls *tls, char *scratch, size_t *size)
     struct iovec vector[CL_GATHER_PIECES];
     int count = outq_fill(&tls->backlog, vector, CL_GATHER_PIECES);
     if (count == 1 || vector[0].iov_len >= CL_RECORD_SIZE) {
-        *size = vector[0].iov_len < CL_WRITE_CHUNK ? vector[0].iov_len : CL_WRITE_CHUNK;
+        size_t chunk = tls->way->chunk;
+        *size = vector[0].iov_len < chunk ? vector[0].iov_len : chunk;
         return vector[0].iov_base;
     }
     size_t used = 0;
@@ -452,7 +451,7 @@ tls_write_backlog(Tls *tls, bool all)
             break;
         }
         outq_consume(&tls->backlog, taken);
-        if (tls->way->count_out(tls) >= CL_WRITE_CHUNK) {
+        if (tls->way->count_out(tls) >= tls->way->chunk) {
             rc = tls->way->send(tls);
         }
     }

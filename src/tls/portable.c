@@ -40,44 +40,12 @@ call_inner(Tls *tls, PyObject *name, PyObject *arg)
     return result;
 }
 
-/* Handshake and shutdown: a method without arguments. */
-static TlsAnswer
-ask_inner(Tls *tls, PyObject *name)
-{
-    PyObject *result = call_inner(tls, name, NULL);
-    if (CL_UNLIKELY(tls->out_of_memory)) { /* the method took it for something else */
-        tls->out_of_memory = false;
-        Py_XDECREF(result);
-        PyErr_Clear();
-        PyErr_NoMemory();
-        return CL_TLS_FAILED;
-    }
-    if (result == NULL) {
-        return PyErr_ExceptionMatches(tls->state->SSLZeroReturnError)
-                   ? CL_TLS_FAILED
-                   : way_translate_error(tls);
-    }
-    Py_DECREF(result);
-    return CL_TLS_DONE;
-}
-
-TlsAnswer
-way_handshake(Tls *tls)
-{
-    return ask_inner(tls, tls->state->str_do_handshake);
-}
-
-TlsAnswer
-way_shutdown(Tls *tls)
-{
-    return ask_inner(tls, tls->inner == tls->sslobj ? tls->state->str_unwrap
-                                                    : tls->state->str_shutdown);
-}
+/* -- into the MemoryBIO ------------------------------------------------------------------- */
 
 /* Something may be there: read and see. */
 #define CL_UNKNOWN_SIZE 4096
-
-/* -- the way -------------------------------------------------------------------------------- */
+/* A record, and what is around its cleartext. */
+#define CL_HELD_SIZE (17 * 1024)
 
 /* The number `pending` (stolen, may be NULL), or `unknown` when an exception is raised,
  * which goes: for want of memory the sizes of what is there may not be known. */
@@ -99,17 +67,6 @@ count_pending(Tls *tls, PyObject *bio, size_t unknown)
 {
     return take_count(
         bio == NULL ? NULL : PyObject_GetAttr(bio, tls->state->str_pending), unknown);
-}
-
-static int
-portable_open(Tls *Py_UNUSED(tls))
-{
-    return 0;
-}
-
-static void
-portable_close(Tls *Py_UNUSED(tls))
-{
 }
 
 /* New ref: a view that nobody can use after release_view. */
@@ -137,32 +94,109 @@ release_view(PyObject *view)
     }
 }
 
-static int
-portable_feed(Tls *tls, const char *data, size_t size)
+/* Moves some of what has come in into the MemoryBIO, when that holds less than a record.
+ * (It never gives back the memory which it has once needed.) How many bytes, or -1. */
+static Py_ssize_t
+pump(Tls *tls)
 {
-    if (tls->incoming == NULL) {
+    size_t held;
+    if (tls->in_size == 0 || tls->incoming == NULL
+        || (held = count_pending(tls, tls->incoming, 0)) >= CL_HELD_SIZE) {
         return 0;
     }
-    PyObject *view = make_view(data, size, PyBUF_READ);
+    size_t room = 2 * CL_HELD_SIZE - held;
+    size_t size = tls->in_size < room ? tls->in_size : room;
+    PyObject *view = make_view(tls->in_data, size, PyBUF_READ);
     PyObject *result =
         view == NULL
             ? NULL
             : PyObject_CallMethodOneArg(tls->incoming, tls->state->str_write, view);
     release_view(view);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    tls->in_data += size;
+    tls->in_size -= size;
+    return (Py_ssize_t)size;
 }
 
+/* After AGAIN: DONE when there is more to try with, AGAIN, or FAILED. */
+static TlsAnswer
+feed_more(Tls *tls)
+{
+    Py_ssize_t count = pump(tls);
+    return count > 0 ? CL_TLS_DONE : count == 0 ? CL_TLS_AGAIN : CL_TLS_FAILED;
+}
+
+/* -- handshake and shutdown ---------------------------------------------------------------- */
+
+/* A method without arguments, once. */
+static TlsAnswer
+ask_inner_once(Tls *tls, PyObject *name)
+{
+    PyObject *result = call_inner(tls, name, NULL);
+    if (CL_UNLIKELY(tls->out_of_memory)) { /* the method took it for something else */
+        tls->out_of_memory = false;
+        Py_XDECREF(result);
+        PyErr_Clear();
+        PyErr_NoMemory();
+        return CL_TLS_FAILED;
+    }
+    if (result == NULL) {
+        return PyErr_ExceptionMatches(tls->state->SSLZeroReturnError)
+                   ? CL_TLS_FAILED
+                   : way_translate_error(tls);
+    }
+    Py_DECREF(result);
+    return CL_TLS_DONE;
+}
+
+static TlsAnswer
+ask_inner(Tls *tls, PyObject *name)
+{
+    TlsAnswer answer = pump(tls) < 0 ? CL_TLS_FAILED : CL_TLS_DONE;
+    while (answer == CL_TLS_DONE) {
+        answer = ask_inner_once(tls, name);
+        if (answer != CL_TLS_AGAIN) {
+            return answer;
+        }
+        answer = feed_more(tls);
+    }
+    return answer;
+}
+
+TlsAnswer
+way_handshake(Tls *tls)
+{
+    return ask_inner(tls, tls->state->str_do_handshake);
+}
+
+TlsAnswer
+way_shutdown(Tls *tls)
+{
+    return ask_inner(tls, tls->inner == tls->sslobj ? tls->state->str_unwrap
+                                                    : tls->state->str_shutdown);
+}
+
+/* -- the way -------------------------------------------------------------------------------- */
+
 static int
-portable_settle(Tls *Py_UNUSED(tls))
+portable_open(Tls *Py_UNUSED(tls))
 {
     return 0;
+}
+
+static void
+portable_close(Tls *tls)
+{
+    arrival_drop(tls);
 }
 
 static size_t
 portable_count_in(Tls *tls)
 {
-    return count_pending(tls, tls->incoming, 0);
+    return tls->in_size + count_pending(tls, tls->incoming, 0);
 }
 
 static size_t
@@ -171,13 +205,13 @@ portable_expect(Tls *tls)
     if (tls->inner == NULL) {
         return 0;
     }
-    return count_pending(tls, tls->incoming, CL_UNKNOWN_SIZE)
+    return tls->in_size + count_pending(tls, tls->incoming, CL_UNKNOWN_SIZE)
            + take_count(call_inner(tls, tls->state->str_pending, NULL),
                         CL_UNKNOWN_SIZE);
 }
 
 static TlsAnswer
-portable_read(Tls *tls, char *data, size_t size, size_t *got)
+read_once(Tls *tls, char *data, size_t size, size_t *got)
 {
     PyObject *view = make_view(data, size, PyBUF_WRITE);
     PyObject *wanted = view == NULL ? NULL : PyLong_FromSize_t(size);
@@ -201,7 +235,21 @@ portable_read(Tls *tls, char *data, size_t size, size_t *got)
 }
 
 static TlsAnswer
-portable_write(Tls *tls, const char *data, size_t size, size_t *taken)
+portable_read(Tls *tls, char *data, size_t size, size_t *got)
+{
+    TlsAnswer answer = pump(tls) < 0 ? CL_TLS_FAILED : CL_TLS_DONE;
+    while (answer == CL_TLS_DONE) {
+        answer = read_once(tls, data, size, got);
+        if (answer != CL_TLS_AGAIN) {
+            return answer;
+        }
+        answer = feed_more(tls);
+    }
+    return answer;
+}
+
+static TlsAnswer
+write_once(Tls *tls, const char *data, size_t size, size_t *taken)
 {
     PyObject *view = make_view(data, size, PyBUF_READ);
     PyObject *count =
@@ -218,6 +266,21 @@ portable_write(Tls *tls, const char *data, size_t size, size_t *taken)
         return CL_TLS_FAILED;
     }
     return *taken == 0 ? CL_TLS_AGAIN : CL_TLS_DONE;
+}
+
+/* (In a renegotiation it reads, too.) */
+static TlsAnswer
+portable_write(Tls *tls, const char *data, size_t size, size_t *taken)
+{
+    TlsAnswer answer = pump(tls) < 0 ? CL_TLS_FAILED : CL_TLS_DONE;
+    while (answer == CL_TLS_DONE) {
+        answer = write_once(tls, data, size, taken);
+        if (answer != CL_TLS_AGAIN) {
+            return answer;
+        }
+        answer = feed_more(tls);
+    }
+    return answer;
 }
 
 static size_t
@@ -244,6 +307,7 @@ portable_send(Tls *tls)
 static void
 portable_drop(Tls *tls)
 {
+    arrival_drop(tls);
     PyObject *result =
         tls->outgoing == NULL
             ? NULL
@@ -256,10 +320,9 @@ portable_drop(Tls *tls)
 
 const TlsWay tls_portable = {
     .name = "portable",
+    .chunk = 16 * 1024,
     .open = portable_open,
     .close = portable_close,
-    .feed = portable_feed,
-    .settle = portable_settle,
     .count_in = portable_count_in,
     .expect = portable_expect,
     .read = portable_read,

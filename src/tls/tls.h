@@ -51,14 +51,12 @@ typedef struct Tls Tls;
 
 typedef struct TlsWay {
     const char *name;
+    /* So much cleartext is encrypted before ciphertext is sent. */
+    size_t chunk;
     /* Once, when sslobj and both MemoryBIOs stand in tls. 0 or -1. */
     int (*open)(Tls *tls);
     /* Lets go of what the way has; never fails, runs no Python code of the user's. */
     void (*close)(Tls *tls);
-    /* Bytes that came from below, which stand where they are until settle. 0 or -1. */
-    int (*feed)(Tls *tls, const char *data, size_t size);
-    /* Takes its own copy of what is left of them. 0 or -1. */
-    int (*settle)(Tls *tls);
     /* How many bytes of ciphertext wait to be decrypted. */
     size_t (*count_in)(Tls *tls);
     /* How many bytes decryption can give, at a guess; 0: surely none. */
@@ -219,6 +217,19 @@ int tls_count_lost_write(Tls *tls);
 
 /* BeforePoll.run of Tls.flush_soon. */
 int tls_flush_turn(BeforePoll *todo);
+
+/* -- arrival.c: ciphertext that waits to be decrypted ---------------------------------- */
+
+/* Bytes that came from below, which stand where they are until arrival_settle. 0 or -1. */
+int arrival_add(Tls *tls, const char *data, size_t size);
+
+/* Takes a copy of what is left of them. 0 or -1. */
+int arrival_settle(Tls *tls);
+
+/* Moves at most size of them into data. How many. */
+size_t arrival_take(Tls *tls, char *data, size_t size);
+
+void arrival_drop(Tls *tls);
 
 /* -- lower.c: the transport below ------------------------------------------------------ */
 

@@ -124,6 +124,8 @@ async def start_tls(loop):
             client.transport = await handshake(
                 loop.start_tls(plain, client, contexts[1], server_hostname="localhost")
             )
+            if client.transport is None:
+                raise OSError(peers.injected, "the connection was lost meanwhile")
             sides.append(client)
             await exchange_if_connected(client, sides, data)
         finally:
