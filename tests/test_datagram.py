@@ -527,6 +527,116 @@ def test_a_close_in_datagram_received_is_the_last_one(run):
     run(main())
 
 
+ACTIONS = {
+    "close": lambda p: p.transport.close(),
+    "abort": lambda p: p.transport.abort(),
+    "close twice": lambda p: (p.transport.close(), p.transport.abort()),
+    "send": lambda p: p.transport.sendto(b"again", p.peer),
+    "send and close": lambda p: (
+        p.transport.sendto(b"again", p.peer),
+        p.transport.close(),
+    ),
+    "collect": lambda p: gc.collect(),
+    "other protocol": lambda p: p.transport.set_protocol(Recorder()),
+    "close socket": lambda p: p.transport._sock.close(),
+    "close loop": lambda p: asyncio.get_running_loop().close(),  # RuntimeError
+    "stop": lambda p: asyncio.get_running_loop().stop(),
+    "raise": lambda p: 1 / 0,
+}
+
+
+@pytest.mark.parametrize("when", ["made", "received", "error", "lost"])
+@pytest.mark.parametrize("action", list(ACTIONS))
+@pytest.mark.parametrize("family", ["inet", "unix"])
+def test_a_callback_may_do_anything(loop, action, when, family, tmp_path):
+    """Three datagrams of one batch; whatever happens, connection_lost comes once."""
+    act = ACTIONS[action]
+    lost = []
+
+    class Acting(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            act(self) if when == "made" else None
+
+        def datagram_received(self, data, addr):
+            super().datagram_received(data, addr)
+            act(self) if when == "received" else None
+
+        def error_received(self, exc):
+            super().error_received(exc)
+            if when == "error" and len(self.errors) == 1:
+                act(self)
+
+        def connection_lost(self, exc):
+            lost.append(exc)
+            act(self) if when == "lost" else None
+
+    def spin(count):
+        for _ in range(count):
+            loop.call_later(0.001, loop.stop)
+            loop.run_forever()
+
+    loop.set_exception_handler(lambda loop, context: None)
+    kind = socket.AF_INET if family == "inet" else socket.AF_UNIX
+    near, far = (socket.socket(kind, socket.SOCK_DGRAM) for _ in range(2))
+    for name, sock in (("near", near), ("far", far)):
+        sock.bind(("127.0.0.1", 0) if family == "inet" else str(tmp_path / name))
+    near.setblocking(False)
+    if when == "error":
+        near.connect(far.getsockname())
+    name = near.getsockname()
+    Acting.peer = far.getsockname()
+    protocol = Acting()
+    task = loop.create_task(loop.create_datagram_endpoint(lambda: protocol, sock=near))
+    if when == "error":
+        far.close()
+        while not (task.done() or protocol.calls):
+            spin(1)
+        loop.call_soon(lambda: protocol.transport.sendto(b"to nobody"))
+        loop.call_soon(lambda: protocol.transport.sendto(b"to nobody"))
+    else:
+        for data in (b"one", b"two", b"three"):
+            far.sendto(data, name)
+    spin(5)
+    if action == "other protocol" and when != "lost":
+        protocol.transport.set_protocol(protocol)
+    protocol.transport.abort()
+    spin(3)
+    assert len(lost) <= 1
+    assert protocol.errors or when != "error"
+    assert task.done() and not task.cancelled()
+    assert protocol.transport.is_closing()
+    far.close()
+    near.close()
+
+
+def test_a_cancel_at_any_await_leaks_nothing(loop, run):
+    """(no_fd_leak looks.)"""
+
+    async def main():
+        for count in range(100):
+            task = loop.create_task(endpoint(local_addr=("127.0.0.1", 0)))
+            for _ in range(count):
+                await asyncio.sleep(0)
+            finished = task.done()
+            task.cancel()
+            try:
+                transport, _ = await task
+            except asyncio.CancelledError:
+                assert not finished
+            else:
+                transport.abort()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            if finished:
+                break
+        else:
+            raise AssertionError("never done")
+
+    run(main())
+    gc.collect()
+
+
 def test_objects_die_without_gc(run):
     async def main():
         gc.disable()

@@ -652,6 +652,7 @@ ACTIONS = {
         p.transport.resume_reading(),
     ),
     "close socket": lambda p: p.transport._sock.close(),
+    "close loop": lambda p: asyncio.get_running_loop().close(),  # RuntimeError
 }
 
 
