@@ -213,15 +213,18 @@ state_clear(State *state)
 
 /* -- finding ------------------------------------------------------------------------- */
 
-/* Borrowed; our module when it made `type` itself, else NULL. No exception. */
+/* Borrowed; our module when it made `type` itself, else NULL; with an exception when
+ * there is no memory for looking. */
 #if !CL_HAVE_TYPE_MODULE
 static PyObject *
 module_of_type(PyTypeObject *type)
 {
     /* tp_dict rather than an attribute: neither metaclass nor base is asked. */
-    PyObject *module = type->tp_dict != NULL
-                           ? PyDict_GetItemString(type->tp_dict, CL_MODULE_KEY)
+    PyObject *key = PyUnicode_FromString(CL_MODULE_KEY);
+    PyObject *module = key != NULL && type->tp_dict != NULL
+                           ? PyDict_GetItemWithError(type->tp_dict, key)
                            : NULL;
+    Py_XDECREF(key);
     return module != NULL && PyModule_Check(module)
                    && PyModule_GetDef(module) == &cloop_module_def
                ? module
@@ -253,6 +256,9 @@ state_of_type(PyTypeObject *type)
         PyObject *module = module_of_type((PyTypeObject *)PyTuple_GET_ITEM(mro, i));
         if (module != NULL) {
             return PyModule_GetState(module);
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
         }
     }
     PyErr_Format(PyExc_TypeError, "'%s' is not a type of cloop", type->tp_name);
