@@ -49,6 +49,17 @@ def test_no_file_includes_upward(path):
         assert floor(included) <= floor(path), f"{name(path)} includes {target}"
 
 
+@pytest.mark.parametrize("path", [p for p in C_FILES if floor(p) > 0], ids=name)
+def test_python_h_comes_before_the_systems_headers(path):
+    """As its documentation demands: it says which of their features are wanted."""
+    includes = INCLUDE.findall(path.read_text())
+    if not includes or path.name == "compat.h":
+        return
+    quote, target = includes[0]
+    assert quote != "<", f"{name(path)} begins with {target}"
+    assert floor((path.parent / target).resolve()) > 0, f"{name(path)}: {target}"
+
+
 def test_the_lowest_floor_knows_no_python():
     for path in (SRC / "os").iterdir():
         text = path.read_text()

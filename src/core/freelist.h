@@ -5,10 +5,10 @@
 #ifndef CL_CORE_FREELIST_H
 #define CL_CORE_FREELIST_H
 
+#include "../py/compat.h"
+
 #include <limits.h>
 #include <stdbool.h>
-
-#include "../py/compat.h"
 
 /* Enough for the ten thousand handles of a large turn; an idle loop gives back all but
  * CL_FREELIST_IDLE of them, CL_FREELIST_TRIM at each blocking wait. */

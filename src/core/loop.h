@@ -5,6 +5,8 @@
 #ifndef CL_CORE_LOOP_H
 #define CL_CORE_LOOP_H
 
+#include "../py/state.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -13,7 +15,6 @@
 #include "../os/poller.h"
 #include "../os/ring.h"
 #include "../os/wake.h"
-#include "../py/state.h"
 #include "freelist.h"
 
 /* Why the loop's entries cannot be pushed straight onto the ring (Loop.guard). While

@@ -5,6 +5,8 @@
  * Stock reports from within an except block, so the exception is being handled here too
  * while handlers run. */
 
+#include "../py/compat.h"
+
 #include <stdarg.h>
 
 #include "../py/err.h"

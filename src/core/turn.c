@@ -13,6 +13,8 @@
  *   timers    those due go to the ring, behind the I/O, as on stock
  *   drain     exactly as many entries as the ring holds now */
 
+#include "../py/compat.h"
+
 #include "../os/sys.h"
 #include "../py/err.h"
 #include "handle.h"

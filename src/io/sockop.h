@@ -3,6 +3,8 @@
 #ifndef CL_IO_SOCKOP_H
 #define CL_IO_SOCKOP_H
 
+#include "../py/compat.h"
+
 #include <sys/types.h>
 
 #include "../py/pysock.h"

@@ -1,5 +1,7 @@
 /* StreamTransport, the Python type of a Stream: making, methods, life (see stream.h).
  * Called from Python and by the listener, on the loop's thread. */
+#include "../py/compat.h"
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 

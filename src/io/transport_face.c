@@ -1,5 +1,7 @@
 /* The Python face that transports share: methods and attributes (see transport.h). Called
  * from Python, on the loop's thread. */
+#include "../py/compat.h"
+
 #include <netinet/in.h>
 
 #include "../py/args.h"

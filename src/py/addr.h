@@ -5,12 +5,12 @@
 #ifndef CL_PY_ADDR_H
 #define CL_PY_ADDR_H
 
+#include "compat.h"
+
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-#include "compat.h"
 
 typedef struct Addr {
     socklen_t length;

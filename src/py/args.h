@@ -8,9 +8,9 @@
 #ifndef CL_PY_ARGS_H
 #define CL_PY_ARGS_H
 
-#include <stdbool.h>
-
 #include "compat.h"
+
+#include <stdbool.h>
 
 typedef struct ArgSpec {
     const char *function;     /* qualified, as in "Loop.call_later" */

@@ -8,10 +8,10 @@
 #ifndef CL_PY_OUTQ_H
 #define CL_PY_OUTQ_H
 
+#include "compat.h"
+
 #include <stdbool.h>
 #include <sys/uio.h>
-
-#include "compat.h"
 
 typedef struct OutPiece {
     PyObject *owner; /* exact bytes; a slab is one that only the queue knows */

@@ -8,6 +8,8 @@
 #ifndef CL_PY_PYSOCK_H
 #define CL_PY_PYSOCK_H
 
+#include "compat.h"
+
 #include <stdbool.h>
 
 #include "state.h"

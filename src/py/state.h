@@ -5,9 +5,9 @@
 #ifndef CL_PY_STATE_H
 #define CL_PY_STATE_H
 
-#include <stdbool.h>
-
 #include "compat.h"
+
+#include <stdbool.h>
 
 /* Types of ours, made by the floors in order (_cloop.c). */
 #define CL_STATE_TYPES(X)                                                              \

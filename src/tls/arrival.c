@@ -3,6 +3,8 @@
  * engine.c and the ways to OpenSSL; arrival_take also without the GIL, within OpenSSL.
  *
  * Invariant: in_size != 0 outside of tls_data_received only with in_kept. */
+#include "../py/compat.h"
+
 #include <string.h>
 
 #include "tls.h"

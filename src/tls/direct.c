@@ -10,6 +10,8 @@
  * outlive the Tls, in an SSLObject of the user's: it refers to nothing then.
  *
  * Invariant: ssl and bio are both set or both NULL. */
+#include "../py/compat.h"
+
 #include <string.h>
 
 #include "library.h"

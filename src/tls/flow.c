@@ -12,6 +12,8 @@
  *
  * Invariants: while phase is WRAPPED and backlog is not empty, then `gathering` or
  * sending_paused, or OpenSSL waits for the peer (renegotiation). */
+#include "../py/compat.h"
+
 #include <string.h>
 
 #include "../io/reader.h"

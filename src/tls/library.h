@@ -2,6 +2,8 @@
 #ifndef CL_TLS_LIBRARY_H
 #define CL_TLS_LIBRARY_H
 
+#include "../py/compat.h"
+
 #include <stddef.h>
 
 #include "../py/state.h"
