@@ -559,8 +559,7 @@ OPERATIONS = {
 # Who waits for what a lost callback would have brought.
 WAITING = {"stream_echo", "pipe", "datagrams", "spawn"}
 WAITING |= {name for name in OPERATIONS if "tls_" in name}
-# Nor does a build without fast paths end a run whose Python callback, which asyncio gives
-# to run_until_complete's task, has no memory.
+# In a build without fast paths everyone does: run_until_complete's callback is Python.
 STRAIGHT = True
 # Who must leave no descriptor open. (socket.socketpair() and Popen themselves do.)
 TIDY = {"accept", "accept_backlog", "datagrams"}
