@@ -371,7 +371,7 @@ direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
 
 const TlsWay tls_direct = {
     .name = "direct",
-    .chunk = 128 * 1024,
+    .chunk = 64 * 1024, /* stays in the core's cache, where 128 KiB does not */
     .open = direct_open,
     .close = direct_close,
     .count_in = direct_count_in,
