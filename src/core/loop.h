@@ -57,6 +57,7 @@ typedef struct Loop {
     int64_t now_ns;    /* the clock as last read in this turn */
     int64_t polled_ns; /* when the kernel was last asked though polls were quiet */
     unsigned quiet_polls; /* polls in a row that found nothing (turn.c) */
+    bool acted;           /* something was sent or closed since the last poll */
     /* The task that asyncio's dict of current tasks still names although its step is
      * over; owned by the dict. The next step overwrites it, anything else removes it
      * first (loop_end_step). NULL: the dict is right. */
@@ -135,6 +136,10 @@ int loop_run_handle(void *loop, void *handle, void *arg);
 /* Puts a handle of ours on the ring, in whatever state the loop is. 0 or -1. */
 int loop_push_handle(Loop *loop, PyObject *handle);
 
+/* Runs an entry at once, as the ring would in its turn; steals its references. 0, or -1
+ * with an exception to leave the loop. */
+int loop_run_entry(Loop *loop, RingEntry entry);
+
 /* Makes a sleeping loop turn. Any thread that holds the GIL. 0 or -1. */
 int loop_wake(Loop *loop);
 
@@ -182,6 +187,7 @@ static inline void
 loop_poll_soon(Loop *loop)
 {
     loop->quiet_polls = 0;
+    loop->acted = true;
 }
 
 /* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */

@@ -8,10 +8,15 @@
  *             after a turn that has sent or closed something: on stock the loop's own
  *             other end sees that in the next turn, and programs that end just then
  *             rely on it
- *   dispatch  I/O handlers run straight from the poll, or put Handles on the ring; in
- *             the first turn of a run after what the ring holds, as on stock
- *   timers    those due go to the ring, behind the I/O, as on stock
- *   drain     exactly as many entries as the ring holds now */
+ *   timers    those due go to the ring
+ *   drain     what the ring held before them
+ *   dispatch  I/O handlers run straight from the poll, Handles of add_reader too
+ *   drain     the timers; then, if there was nothing else and nothing has been sent, what
+ *             the handlers brought: the poll that is saved could find nothing new of ours
+ *
+ * That is stock's order: what was scheduled before the poll, the events, the timers; and
+ * in the next turn what all those have scheduled. A coroutine that create_connection has
+ * woken, say, sets up its protocol before the first data arrives. */
 
 #include "../py/compat.h"
 
@@ -150,13 +155,11 @@ loop_poll(Loop *loop, bool first)
         quiet = rc == 0 && !first;
     }
     loop->quiet_polls = quiet ? loop->quiet_polls + 1 : 0;
+    loop->acted = false;
+    if (rc > 0) {
+        poller_count_stale(&loop->poller);
+    }
     return rc;
-}
-
-static int
-loop_dispatch(Loop *loop)
-{
-    return loop_end_step(loop) < 0 ? -1 : poller_dispatch(&loop->poller);
 }
 
 /* Moves the inbox to the ring (free-threaded builds only). 0 or -1. */
@@ -256,47 +259,28 @@ loop_run_timed(Loop *loop, RingEntry entry)
     return rc;
 }
 
+int
+loop_run_entry(Loop *loop, RingEntry entry)
+{
+    if (CL_UNLIKELY(loop->stale_task != NULL && entry.run != task_run_step
+                    && entry.run != task_run_wakeup && loop_forget_task(loop) < 0)) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    return CL_LIKELY(!(loop->guard & CL_GUARD_DEBUG))
+               ? entry.run(loop, entry.subject, entry.arg)
+               : loop_run_timed(loop, entry);
+}
+
 /* Runs the ring's `todo` oldest entries. 0 or -1. */
 static int
 loop_drain(Loop *loop, size_t todo)
 {
     while (todo-- > 0 && loop->ready.count > 0) {
-        RingEntry entry = ring_pop(&loop->ready);
-        if (CL_UNLIKELY(loop->stale_task != NULL && entry.run != task_run_step
-                        && entry.run != task_run_wakeup
-                        && loop_forget_task(loop) < 0)) {
-            PyErr_WriteUnraisable((PyObject *)loop);
-        }
-        int rc = CL_LIKELY(!(loop->guard & CL_GUARD_DEBUG))
-                     ? entry.run(loop, entry.subject, entry.arg)
-                     : loop_run_timed(loop, entry);
-        if (CL_UNLIKELY(rc < 0)) {
+        if (CL_UNLIKELY(loop_run_entry(loop, ring_pop(&loop->ready)) < 0)) {
             return -1;
         }
     }
     return 0;
-}
-
-/* The turn's second half when its events have to wait for what was on the ring before
- * them: that, the events with the Handles they bring, then the timers. 0 or -1. */
-static int
-loop_drain_then_dispatch(Loop *loop)
-{
-    size_t earlier = loop->ready.count;
-    if (loop_fire_timers(loop) < 0) {
-        return -1;
-    }
-    size_t timers = loop->ready.count - earlier;
-    if (loop_drain(loop, earlier) < 0) {
-        return -1;
-    }
-    size_t others = loop->ready.count;
-    if (loop_dispatch(loop) < 0) {
-        return -1;
-    }
-    size_t brought = loop->ready.count - others;
-    ring_advance(&loop->ready, brought);
-    return loop_drain(loop, brought + timers);
 }
 
 static int
@@ -313,22 +297,25 @@ loop_turn(Loop *loop, bool first)
     if (events < 0) {
         return -1;
     }
-    /* What was scheduled between two runs expects to come before what arrived since: a
-     * task's first step, say, makes the future that a datagram is to set. */
-    bool events_last = first && events > 0 && loop->ready.count != 0;
-    if (events > 0 && !events_last && loop_dispatch(loop) < 0) {
-        return -1;
-    }
     if ((loop->turns++ & CL_SIGNAL_TURNS) == 0 && PyErr_CheckSignals() < 0) {
         return -1;
     }
-    if (events_last) {
-        return loop_drain_then_dispatch(loop);
-    }
+    size_t earlier = loop->ready.count;
     if (loop_fire_timers(loop) < 0) {
         return -1;
     }
-    return loop_drain(loop, loop->ready.count);
+    size_t timers = loop->ready.count - earlier;
+    if (events == 0) {
+        return loop_drain(loop, earlier + timers);
+    }
+    if (loop_drain(loop, earlier) < 0 || loop_end_step(loop) < 0
+        || poller_dispatch(&loop->poller) < 0) {
+        return -1;
+    }
+    if (earlier + timers == 0 && !loop->acted && !loop->stopping) {
+        return loop_drain(loop, loop->ready.count);
+    }
+    return loop_drain(loop, timers);
 }
 
 /* -- running ------------------------------------------------------------------------ */

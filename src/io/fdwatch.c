@@ -269,6 +269,17 @@ fdwatch_on_refused(FdWatch *watch)
     }
 }
 
+/* Calls back who gave add_reader or add_writer the Handle, which may be NULL. 0 or -1. */
+static int
+fdwatch_call(FdWatch *watch, PyObject *handle)
+{
+    if (handle == NULL) {
+        return 0;
+    }
+    return loop_run_entry(watch->loop,
+                          (RingEntry){loop_run_handle, Py_NewRef(handle), NULL});
+}
+
 static int
 fdwatch_on_ready(Watcher *watcher, unsigned events)
 {
@@ -288,14 +299,14 @@ fdwatch_on_ready(Watcher *watcher, unsigned events)
     watch->pins++;
     if (events & CL_READABLE || either) {
         rc = fdwatch_serve(watch, &watch->readers);
-        if (rc == 0 && watch->reader != NULL) {
-            rc = loop_push_handle(watch->loop, watch->reader);
+        if (rc == 0) {
+            rc = fdwatch_call(watch, watch->reader);
         }
     }
     if (rc == 0 && (events & CL_WRITABLE || either)) {
         rc = fdwatch_serve(watch, &watch->writers);
-        if (rc == 0 && watch->writer != NULL) {
-            rc = loop_push_handle(watch->loop, watch->writer);
+        if (rc == 0) {
+            rc = fdwatch_call(watch, watch->writer);
         }
     }
     if (CL_UNLIKELY(rc == 0 && !watch->dead && watcher->registered == 0

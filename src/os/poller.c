@@ -371,11 +371,10 @@ poller_watcher_of(const Poller *poller, const PollerEvent *event)
     return slot->generation == event->generation ? slot->watcher : NULL;
 }
 
-/* Counts waits with stale events, before anything is dispatched: later in the batch an
- * event without a watcher is ordinary, as callbacks unwatch what they like. */
-static void
+void
 poller_count_stale(Poller *poller)
 {
+    poller_check_fork(poller);
     for (int i = 0; i < poller->batch_count; i++) {
         if (CL_UNLIKELY(poller_watcher_of(poller, &poller->batch[i]) == NULL)) {
             poller->stale++;
@@ -391,9 +390,6 @@ poller_dispatch(Poller *poller)
     List *node;
 
     poller_check_fork(poller);
-    if (poller->batch_next == 0 && poller->batch_count > 0) {
-        poller_count_stale(poller);
-    }
     while (CL_UNLIKELY((node = list_pop(&poller->failed)) != NULL)) {
         Watcher *watcher = CL_CONTAINER_OF(node, Watcher, changed);
         if (watcher->ops->on_ready(watcher, CL_ERROR) < 0) {

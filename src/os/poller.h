@@ -159,6 +159,10 @@ int poller_wait(Poller *poller, int64_t timeout_ns);
  * 0 or -errno. poller_wait calls it itself when something is left to do. */
 int poller_prepare(Poller *poller);
 
+/* Counts waits in a row that brought events nobody is there for (see above): to be called
+ * after a wait that brought events, before anything can be unwatched. */
+void poller_count_stale(Poller *poller);
+
 /* Runs on_ready for the fetched events. 0, or -1 as on_ready. May be called when there
  * is nothing to dispatch. */
 int poller_dispatch(Poller *poller);

@@ -69,19 +69,6 @@ ring_pop(Ring *ring)
     return entry;
 }
 
-/* Makes the `fresh` newest entries the oldest, in their order. fresh <= count. */
-static inline void
-ring_advance(Ring *ring, size_t fresh)
-{
-    size_t newest = ring->head + ring->count - 1;
-    for (size_t i = 0; i < fresh; i++) {
-        RingEntry entry = ring->entries[newest & (ring->capacity - 1)];
-        ring->head = (ring->head - 1) & (ring->capacity - 1);
-        ring->entries[ring->head] = entry;
-        newest--;
-    }
-}
-
 /* The i-th oldest entry, left in place. i < count. */
 static inline RingEntry *
 ring_at(const Ring *ring, size_t i)

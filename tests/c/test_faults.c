@@ -318,6 +318,7 @@ test_rebuild_without_descriptors(void)
     CHECK_EQ(sys_fault_set(CL_SYS_epoll_create1, 1, 1, EMFILE), 0);
     int waits = 0;
     while (poller_wait(&poller, 0) > 0) {
+        poller_count_stale(&poller);
         CHECK_EQ(poller_dispatch(&poller), 0);
         CHECK(++waits < 50);
         if (waits == CL_POLLER_STALE_MAX + 2) {

@@ -90,6 +90,7 @@ turn(Poller *poller, int64_t timeout_ns)
 {
     int rc = poller_wait(poller, timeout_ns);
     CHECK(rc >= 0);
+    poller_count_stale(poller);
     CHECK_EQ(poller_dispatch(poller), 0);
     return rc;
 }

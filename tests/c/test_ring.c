@@ -133,32 +133,6 @@ test_trim(void)
     CHECK(ring.entries == NULL);
 }
 
-/* The newest come first: in a full array, over its edge, all and none. */
-static void
-test_advance(void)
-{
-    for (uintptr_t count = 0; count <= CL_RING_FIRST; count += 8) {
-        for (uintptr_t fresh = 0; fresh <= count; fresh++) {
-            Ring ring;
-            ring_init(&ring);
-            push(&ring, 0);
-            pop(&ring); /* the head stands at 1 */
-            for (uintptr_t i = 0; i < count; i++) {
-                push(&ring, i);
-            }
-            ring_advance(&ring, fresh);
-            CHECK_EQ(ring.count, count);
-            for (uintptr_t i = count - fresh; i < count; i++) {
-                CHECK_EQ(pop(&ring), i);
-            }
-            for (uintptr_t i = 0; i < count - fresh; i++) {
-                CHECK_EQ(pop(&ring), i);
-            }
-            ring_free(&ring);
-        }
-    }
-}
-
 int
 main(void)
 {
@@ -167,6 +141,5 @@ main(void)
     RUN(test_growth_while_wrapped);
     RUN(test_random_against_counters);
     RUN(test_trim);
-    RUN(test_advance);
     return check_done();
 }
