@@ -26,6 +26,8 @@ class ConnectMixin:
     _ensure_resolved = BaseEventLoop._ensure_resolved
 
     def _make_socket_transport(
-        self, sock, protocol, waiter=None, *, extra=None, server=None
+        self, sock, protocol, waiter=None, *, extra=None, server=None, context=None
     ):
-        return _cloop.StreamTransport(self, sock, protocol, waiter, extra, server)
+        return _cloop.StreamTransport(
+            self, sock, protocol, waiter, extra, server, context
+        )

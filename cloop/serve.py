@@ -52,13 +52,14 @@ class ServeMixin:
         server=None,
         backlog=100,
         *timeouts,
+        context=None,
     ):
         if sslcontext is not None:
             protocol_factory = self._tls_factory(
                 protocol_factory, sslcontext, *timeouts
             )
         self._listeners[sock] = _cloop.Listener(
-            self, sock, protocol_factory, server, backlog
+            self, sock, protocol_factory, server, backlog, context
         )
 
     def _stop_serving(self, sock):

@@ -149,6 +149,7 @@ class TLSMixin:
         server_hostname=None,
         extra=None,
         server=None,
+        context=None,
         **timeouts,
     ):
         tls = make_tls(
@@ -160,5 +161,5 @@ class TLSMixin:
             server_hostname,
             **timeouts,
         )
-        _cloop.StreamTransport(self, rawsock, tls, None, extra, server)
+        _cloop.StreamTransport(self, rawsock, tls, None, extra, server, context)
         return tls

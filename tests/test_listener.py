@@ -10,6 +10,7 @@ import time
 import warnings
 
 import pytest
+from support import PY
 from wire import Recorder, reset, run, turns, until
 
 VAR = contextvars.ContextVar("VAR", default="none")
@@ -239,7 +240,8 @@ def test_the_factory_runs_in_a_copy_of_the_context_in_which_serving_began(loop):
         await stop(server)
 
     run(loop, main())
-    once = [("factory", "server"), ("made", "factory"), ("data", "factory")]
+    once = [("factory", "server"), ("made", "factory")]
+    once += [("data", "made" if PY >= (3, 15) else "factory")]
     assert seen == once * 2
 
 

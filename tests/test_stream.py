@@ -14,6 +14,7 @@ import weakref
 from asyncio import trsock
 
 import pytest
+from support import PY
 from wire import (
     BufferedRecorder,
     Recorder,
@@ -1124,6 +1125,9 @@ def test_a_piece_of_writelines_may_change_the_list_of_them(loop):
                     each.clear()
             return memoryview(b"abc")
 
+        def __len__(self):
+            return 3
+
     async def main(transport, protocol, far):
         try:
             transport.writelines(piece for piece in [Piece(), Piece()])
@@ -1337,14 +1341,15 @@ def test_protocol_callbacks_run_in_the_contexts_that_stock_uses(loop):
         return [call for call in seen if isinstance(call, tuple)]
 
     near, far = socket.socketpair()
+    shared = PY >= (3, 15)  # all but pause_writing happens in one context
     assert run(loop, main(far, near)) == [
         ("made", "creator"),
-        ("data", "creator"),
+        ("data", "made" if shared else "creator"),
         ("data", "data"),
-        ("data", "resumer"),
+        ("data", "data" if shared else "resumer"),
         ("pause", "writer"),
-        ("resume", "writer"),
-        ("lost", "closer"),
+        ("resume", "data" if shared else "writer"),
+        ("lost", "data" if shared else "closer"),
     ]
     far.close()
 

@@ -30,7 +30,8 @@ typedef struct Listener {
     PyObject *sock;
     PyObject *factory;
     PyObject *server;
-    PyObject *context; /* in which serving began */
+    PyObject *context; /* in which serving began, or was said to */
+    bool is_shared;    /* all of a connection happens in one copy of it (3.15 on) */
     PyObject *retry;   /* TimerHandle while out of resources, or NULL */
     Watcher watcher;
     int fd;
@@ -197,7 +198,7 @@ drop_connection(Listener *listener, PyObject *protocol)
 
 /* In the connection's context: makes protocol and transport. Takes fd. 0 or -1. */
 static int
-set_up(Listener *listener, int fd, const Addr *peer)
+set_up(Listener *listener, int fd, const Addr *peer, PyObject *context)
 {
     Loop *loop = listener->loop;
     PyObject *server = Py_NewRef(listener->server);
@@ -209,7 +210,8 @@ set_up(Listener *listener, int fd, const Addr *peer)
         (void)sys_close(fd);
     }
     else {
-        transport = stream_accept(loop, fd, peer, listener->proto, protocol, server);
+        transport = stream_accept(loop, fd, peer, listener->proto, protocol, server,
+                                  listener->is_shared ? context : NULL);
     }
     if (transport == NULL) {
         rc = drop_connection(listener, protocol);
@@ -234,7 +236,7 @@ accept_one(Listener *listener, int fd, const Addr *peer)
         Py_XDECREF(context);
         return drop_connection(listener, NULL);
     }
-    int rc = set_up(listener, fd, peer);
+    int rc = set_up(listener, fd, peer, context);
     if (PyContext_Exit(context) < 0) {
         rc = -1;
     }
@@ -285,11 +287,11 @@ read_proto(Listener *listener)
 static int
 Listener_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"loop",   "sock",    "protocol_factory",
-                                        "server", "backlog", NULL};
-    static const ArgSpec spec = {"Listener.__init__", names, 5, 5, false, false};
+    static const char *const names[] = {
+        "loop", "sock", "protocol_factory", "server", "backlog", "context", NULL};
+    static const ArgSpec spec = {"Listener.__init__", names, 6, 5, false, false};
     Listener *listener = (Listener *)self;
-    PyObject *values[5];
+    PyObject *values[6];
     if (args_parse_tuple(&spec, args, kwargs, values) < 0) {
         return -1;
     }
@@ -312,7 +314,9 @@ Listener_init(PyObject *self, PyObject *args, PyObject *kwargs)
     listener->factory = Py_NewRef(values[2]);
     listener->server = Py_NewRef(values[3]);
     listener->backlog = backlog < 1 ? 1 : backlog > INT_MAX ? INT_MAX : (int)backlog;
-    listener->context = PyContext_CopyCurrent();
+    listener->is_shared = values[5] != NULL && PyContext_CheckExact(values[5]);
+    listener->context =
+        listener->is_shared ? Py_NewRef(values[5]) : PyContext_CopyCurrent();
     if (listener->context == NULL || read_proto(listener) < 0
         || pysock_fileno_of(state, listener->sock, &listener->fd) < 0) {
         return -1;

@@ -522,7 +522,7 @@ keep_write_context(Stream *stream)
 {
     Transport *transport = &stream->transport;
     if (transport->write_context == NULL) {
-        transport->write_context = PyContext_CopyCurrent();
+        transport->write_context = transport_new_context(transport);
         return transport->write_context == NULL ? -1 : 0;
     }
     return 0;

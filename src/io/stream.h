@@ -82,9 +82,10 @@ int stream_write_raw(Stream *stream, const char *data, size_t size);
 int stream_write_eof(Stream *stream);
 
 /* New ref: the transport of an accepted connection, whose connection_made is on the ring.
- * fd is its own from now on, on failure too. */
+ * fd is its own from now on, on failure too. All of it happens in context, or if that is
+ * NULL in copies of the current one. */
 PyObject *stream_accept(Loop *loop, int fd, const Addr *peer, int proto,
-                        PyObject *protocol, PyObject *server);
+                        PyObject *protocol, PyObject *server, PyObject *context);
 
 /* -- between stream.c and stream_face.c ---------------------------------------------- */
 

@@ -44,7 +44,7 @@ set_nodelay(Transport *transport)
 
 PyObject *
 stream_accept(Loop *loop, int fd, const Addr *peer, int proto, PyObject *protocol,
-              PyObject *server)
+              PyObject *server, PyObject *context)
 {
     PyTypeObject *type = loop->state->StreamTransportType;
     PyObject *self = type->tp_alloc(type, 0);
@@ -60,6 +60,7 @@ stream_accept(Loop *loop, int fd, const Addr *peer, int proto, PyObject *protoco
         goto error;
     }
     set_nodelay(transport);
+    transport->context = Py_XNewRef(context);
     if (stream_schedule_start(stream_of(self), server, NULL) < 0) {
         goto error;
     }
@@ -78,9 +79,9 @@ static int
 StreamTransport_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const names[] = {"loop",  "sock",   "protocol", "waiter",
-                                        "extra", "server", NULL};
-    static const ArgSpec spec = {"StreamTransport.__init__", names, 6, 3, false, false};
-    PyObject *values[6];
+                                        "extra", "server", "context",  NULL};
+    static const ArgSpec spec = {"StreamTransport.__init__", names, 7, 3, false, false};
+    PyObject *values[7];
     if (args_parse_tuple(&spec, args, kwargs, values) < 0) {
         return -1;
     }
@@ -114,6 +115,13 @@ StreamTransport_init(PyObject *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     set_nodelay(transport);
+    if (values[6] != NULL && values[6] != Py_None) {
+        if (!PyContext_CheckExact(values[6])) {
+            PyErr_SetString(PyExc_TypeError, "context must be a Context");
+            return -1;
+        }
+        transport->context = Py_NewRef(values[6]);
+    }
     return stream_schedule_start(stream, values[5], values[3]);
 }
 

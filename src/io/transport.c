@@ -179,6 +179,7 @@ transport_traverse(Transport *transport, visitproc visit, void *arg)
     Py_VISIT(transport->extra);
     Py_VISIT(transport->limits);
     Py_VISIT(transport->server);
+    Py_VISIT(transport->context);
     Py_VISIT(transport->read_context);
     Py_VISIT(transport->write_context);
     return 0;
@@ -206,6 +207,7 @@ transport_clear(Transport *transport)
     Py_CLEAR(transport->extra);
     Py_CLEAR(transport->limits);
     Py_CLEAR(transport->server);
+    Py_CLEAR(transport->context);
     Py_CLEAR(transport->read_context);
     Py_CLEAR(transport->write_context);
     Py_CLEAR(transport->loop);
@@ -462,7 +464,7 @@ int
 transport_call_soon(Transport *transport, PyObject *callback, PyObject *arg)
 {
     return loop_call_soon(transport->state, (PyObject *)transport->loop, callback, arg,
-                          NULL);
+                          transport->context);
 }
 
 /* Puts _call_connection_lost(exception) on the loop. 0 or -1. */
@@ -574,6 +576,7 @@ transport_finish(Transport *transport, PyObject *exception)
     release_hold(transport);
     close_descriptor(transport);
     Py_CLEAR(transport->protocol);
+    Py_CLEAR(transport->context);
     Py_CLEAR(transport->read_context);
     Py_CLEAR(transport->write_context);
     if (transport->ops->on_finished != NULL
@@ -593,6 +596,13 @@ transport_finish(Transport *transport, PyObject *exception)
 }
 
 /* -- events --------------------------------------------------------------------------- */
+
+PyObject *
+transport_new_context(Transport *transport)
+{
+    return transport->context != NULL ? Py_NewRef(transport->context)
+                                      : PyContext_CopyCurrent();
+}
 
 int
 transport_call_in_context(Transport *transport, PyObject *context, TransportWork work)
@@ -639,7 +649,7 @@ transport_take_event(Transport *transport, unsigned direction, PyObject *name,
 static int
 schedule_begin(Transport *transport, RingRun begin)
 {
-    transport->read_context = PyContext_CopyCurrent();
+    transport->read_context = transport_new_context(transport);
     if (transport->read_context == NULL) {
         return -1;
     }

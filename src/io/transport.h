@@ -70,6 +70,7 @@ struct Transport {
     PyObject *extra;      /* dict, or NULL: nothing but what the other fields say */
     PyObject *limits;     /* (low, high) as the user gave them, or NULL: the default */
     PyObject *server;     /* has been told of us (_attach); or NULL */
+    PyObject *context;    /* in which all of it happens, from 3.15 on; or NULL */
     PyObject *read_context;  /* in which the protocol hears what comes; or NULL */
     PyObject *write_context; /* ... and that it can be written again; or NULL */
     Watcher watcher;
@@ -198,6 +199,9 @@ int transport_call_soon(Transport *transport, PyObject *callback, PyObject *arg)
 
 /* The work of an event: 0, or -1 when an exception must leave the loop. */
 typedef int (*TransportWork)(Transport *transport);
+
+/* New ref: the context in which what begins now goes on. */
+PyObject *transport_new_context(Transport *transport);
 
 /* Does work in context (NULL: in whichever is current). 0 or -1. */
 int transport_call_in_context(Transport *transport, PyObject *context,

@@ -204,7 +204,7 @@ Transport_resume_reading(PyObject *self, PyObject *Py_UNUSED(unused))
     if (transport->closing || !transport->paused) {
         Py_RETURN_NONE;
     }
-    PyObject *context = PyContext_CopyCurrent();
+    PyObject *context = transport_new_context(transport);
     if (context == NULL) {
         return NULL;
     }

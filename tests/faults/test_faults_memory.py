@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support import cloop_only, program_env
+from support import PY, cloop_only, program_env
 
 _testcapi = pytest.importorskip("_testcapi")
 
@@ -32,6 +32,12 @@ pytestmark = [
 )
 def test_operation(impl, name):
     cloop_only(impl, "stock loses wakeups, and hangs")
+    if PY == (3, 12) and name == "spawn":
+        pytest.skip(
+            "a function that gets no memory frees its code object"
+        )
+    if PY == (3, 13):
+        pytest.skip("dict.setdefault() without memory spoils the dict")
     done = subprocess.run(
         [sys.executable, nomemory.__file__, impl.name, name],
         env=program_env(impl),
