@@ -33,9 +33,7 @@ pytestmark = [
 def test_operation(impl, name):
     cloop_only(impl, "stock loses wakeups, and hangs")
     if PY == (3, 12) and name == "spawn":
-        pytest.skip(
-            "a function that gets no memory frees its code object"
-        )
+        pytest.skip("a function that gets no memory frees its code object")
     if PY == (3, 13):
         pytest.skip("dict.setdefault() without memory spoils the dict")
     done = subprocess.run(
