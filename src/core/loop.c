@@ -434,5 +434,7 @@ loop_finish(Loop *loop)
     freelist_clear(&loop->free_reader_ops);
     PyMem_RawFree(loop->read_buffer);
     loop->read_buffer = NULL;
+    PyMem_RawFree(loop->write_buffer);
+    loop->write_buffer = NULL;
     pthread_mutex_destroy(&loop->inbox_lock);
 }

@@ -53,9 +53,10 @@ typedef struct Loop {
     PyObject *snapshot;    /* of the context timers were last made in, or NULL */
     size_t snapshot_users; /* handles that borrow it (snapshot.c) */
     List before_poll;      /* of BeforePoll.node */
-    char *read_buffer; /* of the streams, CL_READ_SIZE bytes; NULL until first used */
-    int64_t now_ns;    /* the clock as last read in this turn */
-    int64_t polled_ns; /* when the kernel was last asked though polls were quiet */
+    char *read_buffer;  /* of the streams, CL_READ_SIZE bytes; NULL until first used */
+    char *write_buffer; /* what TLS sends from; NULL while lent, and until first used */
+    int64_t now_ns;     /* the clock as last read in this turn */
+    int64_t polled_ns;  /* when the kernel was last asked though polls were quiet */
     unsigned quiet_polls; /* polls in a row that found nothing (turn.c) */
     bool acted;           /* something was sent or closed since the last poll */
     /* The task that asyncio's dict of current tasks still names although its step is

@@ -41,6 +41,9 @@ enum {
 /* What a record is larger than its cleartext, at most, for the sizes of buffers. */
 #define CL_RECORD_OVERHEAD 64
 #define CL_RECORD_SIZE (16 * 1024)
+/* What one direct_write takes, and room for its records. */
+#define CL_WRITE_CHUNK (64 * 1024)
+#define CL_WRITE_SIZE (CL_WRITE_CHUNK + 8 * CL_RECORD_OVERHEAD)
 
 /* -- the BIO ------------------------------------------------------------------------------ */
 
@@ -140,6 +143,31 @@ direct_open(Tls *tls)
     return 0;
 }
 
+/* Lends the loop's buffer to a connection that has none, from direct_write to
+ * direct_send: an idle one holds no memory, and malloc is not called for each message. */
+static void
+lend_out(Tls *tls)
+{
+    Loop *loop = tls->loop;
+    if (loop->write_buffer == NULL) {
+        loop->write_buffer = PyMem_RawMalloc(CL_WRITE_SIZE);
+    }
+    tls->out_data = loop->write_buffer;
+    tls->out_capacity = tls->out_data == NULL ? 0 : CL_WRITE_SIZE;
+    loop->write_buffer = NULL;
+}
+
+static void
+give_back_out(Tls *tls, char *data, size_t capacity)
+{
+    if (CL_LIKELY(capacity == CL_WRITE_SIZE && tls->loop->write_buffer == NULL)) {
+        tls->loop->write_buffer = data;
+    }
+    else {
+        PyMem_RawFree(data);
+    }
+}
+
 static void
 free_out(Tls *tls)
 {
@@ -186,16 +214,17 @@ direct_count_out(Tls *tls)
 static int
 direct_send(Tls *tls)
 {
-    if (tls->out_size == 0) {
+    if (tls->out_data == NULL) {
         return 0;
     }
     char *data = tls->out_data;
     size_t size = tls->out_size;
+    size_t capacity = tls->out_capacity;
     tls->out_data = NULL;
     tls->out_size = 0;
     tls->out_capacity = 0;
-    int rc = lower_write(tls, data, size);
-    PyMem_RawFree(data);
+    int rc = size == 0 ? 0 : lower_write(tls, data, size);
+    give_back_out(tls, data, capacity);
     return rc;
 }
 
@@ -334,6 +363,15 @@ explain(Tls *tls, const void *ssl)
     return raise_error(tls->state, ssl, error);
 }
 
+/* ERR_clear_error walks over all of the queue's places, also when it is empty. */
+static void
+clear_errors(void)
+{
+    if (CL_UNLIKELY(tls_library->ERR_peek_last_error() != 0)) {
+        tls_library->ERR_clear_error();
+    }
+}
+
 /* Both keep the SSL * alive themselves: in a renegotiation OpenSSL calls the user's
  * Python code (SNI, PSK), which may end the connection and let go of it. */
 
@@ -343,7 +381,7 @@ direct_read(Tls *tls, char *data, size_t size, size_t *got)
     PyObject *inner = Py_NewRef(tls->inner);
     void *ssl = tls->ssl;
     TlsAnswer answer = CL_TLS_DONE;
-    tls_library->ERR_clear_error();
+    clear_errors();
     if (!tls_library->SSL_read_ex(ssl, data, size, got)) {
         answer = explain(tls, ssl);
     }
@@ -358,8 +396,11 @@ direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
     void *ssl = tls->ssl;
     size_t records = size / CL_RECORD_SIZE + 1;
     TlsAnswer answer = CL_TLS_DONE;
+    if (CL_LIKELY(tls->out_data == NULL)) {
+        lend_out(tls);
+    }
     tls->out_hint = tls->out_size + size + records * CL_RECORD_OVERHEAD;
-    tls_library->ERR_clear_error();
+    clear_errors();
     if (!tls_library->SSL_write_ex(ssl, data, size, taken)) {
         answer = explain(tls, ssl);
         answer = answer == CL_TLS_END ? CL_TLS_AGAIN : answer;
@@ -371,7 +412,7 @@ direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
 
 const TlsWay tls_direct = {
     .name = "direct",
-    .chunk = 64 * 1024, /* stays in the core's cache, where 128 KiB does not */
+    .chunk = CL_WRITE_CHUNK, /* stays in the core's cache, where 128 KiB does not */
     .open = direct_open,
     .close = direct_close,
     .count_in = direct_count_in,

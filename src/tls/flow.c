@@ -138,11 +138,13 @@ fill(Tls *tls, char *data, size_t size, size_t *filled)
     }
 }
 
-/* New ref, or NULL with an exception: all that can be decrypted now. */
+/* New ref, or NULL with an exception: all that can be decrypted now. Arrivals are much
+ * alike: with the last one's overhead the bytes object has the right size at once. */
 static PyObject *
 read_all(Tls *tls, TlsAnswer *answer)
 {
-    size_t capacity = tls->way->expect(tls);
+    size_t expected = tls->way->expect(tls);
+    size_t capacity = expected - (expected > tls->in_overhead ? tls->in_overhead : 0);
     size_t size = 0;
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)capacity);
     if (bytes == NULL) {
@@ -164,6 +166,9 @@ read_all(Tls *tls, TlsAnswer *answer)
         if (_PyBytes_Resize(&bytes, (Py_ssize_t)capacity) < 0) {
             return NULL;
         }
+    }
+    if (size > 0) {
+        tls->in_overhead = size < expected ? expected - size : 0;
     }
     if (size < capacity) {
         PyObject *raised = *answer == CL_TLS_FAILED ? PyErr_GetRaisedException() : NULL;

@@ -104,7 +104,8 @@ struct Tls {
     void *bio;           /* BIO *, ours; holds a ref */
     const char *in_data; /* what has come in and is not read yet */
     size_t in_size;
-    char *in_kept; /* its memory when it is ours */
+    size_t in_overhead; /* what of the last arrival was not cleartext: a guess */
+    char *in_kept;      /* its memory when it is ours */
     char *out_data;
     size_t out_size;
     size_t out_capacity;
