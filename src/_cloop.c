@@ -72,6 +72,9 @@ module_exec(PyObject *module)
         PyTypeObject **slot;
     } types[] = {
         {&handle_spec, state->asyncio_Handle, &state->HandleType},
+#if CL_HAVE_SAFE_HANDLES
+        {&safe_handle_spec, state->asyncio_ThreadSafeHandle, &state->SafeHandleType},
+#endif
         {&timer_handle_spec, state->asyncio_TimerHandle, &state->TimerHandleType},
         {&future_spec, state->asyncio_Future, &state->FutureType},
         {&future_iter_spec, NULL, &state->FutureIterType},

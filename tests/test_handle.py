@@ -38,8 +38,8 @@ def test_types(impl, loop):
     threadsafe = loop.call_soon_threadsafe(callback)
     for handle in soon, threadsafe:
         assert isinstance(handle, asyncio.Handle)
-        assert isinstance(handle, impl.Handle)
         assert not isinstance(handle, asyncio.TimerHandle)
+    assert isinstance(soon, impl.Handle)
     for handle in later, at:
         assert isinstance(handle, asyncio.TimerHandle)
         assert isinstance(handle, asyncio.Handle)

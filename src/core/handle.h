@@ -1,6 +1,7 @@
-/* Handle and TimerHandle: what call_soon, call_later and call_at return.
+/* Handle, TimerHandle and _ThreadSafeHandle: what call_soon, call_later, call_at and
+ * (3.14 on) call_soon_threadsafe return.
  *
- * Subclasses of asyncio.Handle and asyncio.TimerHandle. The base's slots stay empty;
+ * Subclasses of asyncio's classes of these names. The base's slots stay empty;
  * our struct lies CL_HANDLE_BASE bytes into the object. Internally a Handle* points at
  * our struct, HANDLE_OBJECT gives the object and HANDLE the struct. */
 #ifndef CL_CORE_HANDLE_H
@@ -35,8 +36,19 @@ typedef struct TimerHandle {
     bool scheduled;        /* _scheduled: in the loop's heap */
 } TimerHandle;
 
+/* A handle that any thread may cancel: who cancels it while it runs waits for its end,
+ * and once cancel() has returned it does not run. 3.14 on (safehandle.c). */
+typedef struct SafeWaiter SafeWaiter;
+typedef struct SafeHandle {
+    Handle handle;
+    SafeWaiter *waiters; /* threads that wait for the lock, the first first */
+    unsigned long owner; /* ident of the thread that has the lock, or 0 */
+    unsigned depth;      /* how often it has taken it beyond the first time */
+} SafeHandle;
+
 #define HANDLE(op) CL_AFTER_BASE(op, CL_HANDLE_BASE, Handle)
 #define TIMER_HANDLE(op) CL_AFTER_BASE(op, CL_HANDLE_BASE, TimerHandle)
+#define SAFE_HANDLE(op) CL_AFTER_BASE(op, CL_HANDLE_BASE, SafeHandle)
 #define HANDLE_OBJECT(handle) ((PyObject *)((char *)(handle)-CL_HANDLE_BASE))
 
 /* New ref: a handle of ours for a loop of ours, not yet on any ring. context NULL: a
@@ -51,6 +63,9 @@ PyObject *handle_new(Loop *loop, PyObject *callback, PyObject *const *args,
  * handle_expose first. */
 PyObject *handle_new_hidden(Loop *loop, PyObject *callback, PyObject *const *args,
                             Py_ssize_t nargs, PyObject *context);
+/* (With CL_HAVE_SAFE_HANDLES.) */
+PyObject *safe_handle_new_hidden(Loop *loop, PyObject *callback, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *context);
 PyObject *timer_handle_new_hidden(Loop *loop, double when, PyObject *when_object,
                                   PyObject *callback, PyObject *const *args,
                                   Py_ssize_t nargs, PyObject *context);
@@ -80,6 +95,10 @@ handle_release(PyObject *handle)
  * SystemExit or KeyboardInterrupt must leave the loop. The caller holds a ref. */
 int handle_run(PyObject *handle);
 
+/* The same for a handle of call_soon_threadsafe: under its lock, and not when it was
+ * cancelled before the lock was had. */
+int safe_handle_run(PyObject *handle);
+
 /* Reports the raised exception as one of the handle's callback. 0, or -1 when it must
  * leave the loop. */
 int handle_report(PyObject *handle);
@@ -89,5 +108,6 @@ int handle_cancel(PyObject *handle);
 
 extern PyType_Spec handle_spec;
 extern PyType_Spec timer_handle_spec;
+extern PyType_Spec safe_handle_spec;
 
 #endif

@@ -131,6 +131,15 @@ loop_run_handle(void *Py_UNUSED(loop), void *subject, void *Py_UNUSED(arg))
 }
 
 int
+loop_run_safe_handle(void *Py_UNUSED(loop), void *subject, void *Py_UNUSED(arg))
+{
+    PyObject *handle = subject;
+    int rc = HANDLE(handle)->cancelled ? 0 : safe_handle_run(handle);
+    handle_release(handle);
+    return rc;
+}
+
+int
 loop_push_handle(Loop *loop, PyObject *handle)
 {
     return loop_push(loop, loop_run_handle, Py_NewRef(handle), NULL);
@@ -159,16 +168,17 @@ loop_schedule(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t 
 static int
 loop_post(Loop *loop, PyObject *handle)
 {
+    RingRun run = CL_HAVE_SAFE_HANDLES ? loop_run_safe_handle : loop_run_handle;
 #ifdef Py_GIL_DISABLED
     if (loop->thread_id != PyThread_get_thread_ident()) {
         pthread_mutex_lock(&loop->inbox_lock);
-        int rc = ring_push(&loop->inbox, loop_run_handle, Py_NewRef(handle), NULL);
+        int rc = ring_push(&loop->inbox, run, Py_NewRef(handle), NULL);
         atomic_store(&loop->has_mail, true);
         pthread_mutex_unlock(&loop->inbox_lock);
         return rc < 0 ? loop_push_failed(handle, NULL) : 0;
     }
 #endif
-    return loop_push_handle(loop, handle);
+    return loop_push(loop, run, Py_NewRef(handle), NULL);
 }
 
 int
@@ -197,7 +207,10 @@ loop_schedule_threadsafe(Loop *loop, PyObject *callback, PyObject *const *args,
             return NULL;
         }
     }
-    PyObject *handle = handle_new_hidden(loop, callback, args, nargs, context);
+    PyObject *handle =
+        CL_HAVE_SAFE_HANDLES
+            ? safe_handle_new_hidden(loop, callback, args, nargs, context)
+            : handle_new_hidden(loop, callback, args, nargs, context);
     if (handle != NULL && (loop_post(loop, handle) < 0 || loop_wake(loop) < 0)) {
         Py_CLEAR(handle);
     }
@@ -330,7 +343,7 @@ loop_drop_entries(Ring *ring)
 {
     while (ring->count > 0) {
         RingEntry entry = ring_pop(ring);
-        if (entry.run == loop_run_handle) {
+        if (loop_entry_is_handle(&entry)) {
             handle_release(entry.subject);
         }
         else {
@@ -382,7 +395,7 @@ loop_traverse(Loop *loop, visitproc visit, void *arg)
     for (size_t r = 0; r < CL_COUNT_OF(rings); r++) {
         for (size_t i = 0; i < rings[r]->count; i++) {
             RingEntry *entry = ring_at(rings[r], i);
-            int rc = entry->run == loop_run_handle
+            int rc = loop_entry_is_handle(entry)
                          ? handle_visit_owned(entry->subject, visit, arg)
                          : visit(entry->subject, arg);
             if (rc != 0) {
@@ -427,6 +440,7 @@ loop_finish(Loop *loop)
     wake_close(&loop->wake);
     poller_close(&loop->poller);
     freelist_clear(&loop->free_handles);
+    freelist_clear(&loop->free_safe_handles);
     freelist_clear(&loop->free_timers);
     freelist_clear(&loop->free_futures);
     freelist_clear(&loop->free_tasks);

@@ -82,6 +82,7 @@ typedef struct Loop {
     long former_origin_depth;
 
     FreeList free_handles;
+    FreeList free_safe_handles;
     FreeList free_timers;
     FreeList free_futures;
     FreeList free_tasks;
@@ -133,6 +134,15 @@ int loop_call_soon(State *state, PyObject *loop, PyObject *callback, PyObject *a
 
 /* The entry of a Handle: subject is a Handle (ours), arg is NULL. */
 int loop_run_handle(void *loop, void *handle, void *arg);
+
+/* The entry of a handle of call_soon_threadsafe (3.14 on), likewise. */
+int loop_run_safe_handle(void *loop, void *handle, void *arg);
+
+static inline bool
+loop_entry_is_handle(const RingEntry *entry)
+{
+    return entry->run == loop_run_handle || entry->run == loop_run_safe_handle;
+}
 
 /* Puts a handle of ours on the ring, in whatever state the loop is. 0 or -1. */
 int loop_push_handle(Loop *loop, PyObject *handle);

@@ -65,9 +65,10 @@ loop_has_watchers(const Loop *loop)
 static void
 loop_give_back(Loop *loop)
 {
-    FreeList *lists[] = {&loop->free_handles,      &loop->free_timers,
-                         &loop->free_futures,      &loop->free_tasks,
-                         &loop->free_future_iters, &loop->free_reader_ops};
+    FreeList *lists[] = {&loop->free_handles,   &loop->free_safe_handles,
+                         &loop->free_timers,    &loop->free_futures,
+                         &loop->free_tasks,     &loop->free_future_iters,
+                         &loop->free_reader_ops};
     for (size_t i = 0; i < CL_COUNT_OF(lists); i++) {
         freelist_trim(lists[i], CL_FREELIST_IDLE, CL_FREELIST_TRIM);
     }
@@ -215,7 +216,7 @@ static PyObject *
 loop_describe_entry(Loop *loop, const RingEntry *entry)
 {
     PyObject *subject = entry->subject;
-    if (entry->run == loop_run_handle) {
+    if (loop_entry_is_handle(entry)) {
         PyObject *owner = NULL;
         PyObject *callback = HANDLE(subject)->callback;
         if (callback != NULL) {
@@ -240,7 +241,7 @@ static int
 loop_run_timed(Loop *loop, RingEntry entry)
 {
     PyObject *subject = Py_NewRef((PyObject *)entry.subject);
-    bool skip = entry.run == loop_run_handle && HANDLE(subject)->cancelled;
+    bool skip = loop_entry_is_handle(&entry) && HANDLE(subject)->cancelled;
     int64_t start_ns = loop_clock_ns();
     int rc = entry.run(loop, entry.subject, entry.arg);
     double seconds = (double)(loop_clock_ns() - start_ns) / 1e9;

@@ -10,7 +10,7 @@ static PyObject *
 loop_entry_handle(Loop *loop, const RingEntry *entry)
 {
     PyObject *subject = entry->subject;
-    if (entry->run == loop_run_handle) {
+    if (loop_entry_is_handle(entry)) {
         return Py_NewRef(subject);
     }
     PyObject *callback = entry->run == task_run_step || entry->run == task_run_wakeup

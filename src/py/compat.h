@@ -52,6 +52,8 @@
 #define CL_WARN_THREE_ARG_THROW CL_PY312
 /* An iterator that has given the outcome gives it again. */
 #define CL_FUTURE_ITER_REPEATS CL_PY314
+/* call_soon_threadsafe makes handles that any thread may cancel. */
+#define CL_HAVE_SAFE_HANDLES CL_PY314
 /* TimerHandle(None, ...) is an AssertionError. */
 #define CL_TIMER_ASSERTS_WHEN (!CL_PY311)
 /* Argument errors of Python functions name them with their class. */
@@ -415,6 +417,12 @@ compat_bytearray_drop(PyObject *array, Py_ssize_t size)
     return left == 0 ? PyByteArray_Resize(array, 0)
                      : PySequence_DelSlice(array, 0, size);
 }
+
+/* 3.13 on; what they guard has no other thread before. */
+#ifndef Py_BEGIN_CRITICAL_SECTION
+#define Py_BEGIN_CRITICAL_SECTION(op) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
 
 /* 3.8's PyMODINIT_FUNC does not make the function visible. */
 #define CL_EXPORT __attribute__((visibility("default")))

@@ -164,6 +164,8 @@ state_init(State *state)
     if (check_base(state->asyncio_Future, CL_FUTURE_BASE) < 0
         || check_base(state->asyncio_Task, CL_FUTURE_BASE) < 0
         || check_base(state->asyncio_Handle, CL_HANDLE_BASE) < 0
+        || (CL_HAVE_SAFE_HANDLES
+            && check_base(state->asyncio_ThreadSafeHandle, CL_HANDLE_BASE) < 0)
         || check_base(state->asyncio_TimerHandle, CL_HANDLE_BASE) < 0) {
         return -1;
     }

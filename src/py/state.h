@@ -12,6 +12,7 @@
 /* Types of ours, made by the floors in order (_cloop.c). */
 #define CL_STATE_TYPES(X)                                                              \
     X(HandleType)                                                                      \
+    X(SafeHandleType)                                                                  \
     X(TimerHandleType)                                                                 \
     X(FutureType)                                                                      \
     X(FutureIterType)                                                                  \
@@ -34,6 +35,8 @@
     X(asyncio_Task, "_asyncio", "Task", 1)                                             \
     X(asyncio_Handle, "asyncio.events", "Handle", 1)                                   \
     X(asyncio_TimerHandle, "asyncio.events", "TimerHandle", 1)                         \
+    X(asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle",                 \
+      0) /* 3.14 on */                                                                 \
     X(set_running_loop, "asyncio.events", "_set_running_loop", 1)                      \
     X(get_running_loop, "asyncio.events", "_get_running_loop", 1)                      \
     X(get_event_loop, "asyncio.events", "get_event_loop", 1)                           \
