@@ -1,10 +1,12 @@
 """Datagram transports: UDP over IPv4 and IPv6, Unix sockets; on cloop and on stock."""
 
 import asyncio
+import errno
 import gc
 import os
 import socket
 import sys
+import time
 import weakref
 
 import pytest
@@ -117,6 +119,31 @@ def test_sizes(run, size):
         assert heard.received[0][0] == data
         client.close()
         server.close()
+
+    run(main())
+
+
+def test_a_unix_datagram_longer_than_the_buffer_is_cut(run):
+    """At 256 KiB and in silence; the next one is whole."""
+    so_sndbufforce = 32
+
+    async def main():
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            far.setsockopt(socket.SOL_SOCKET, so_sndbufforce, 1 << 20)
+        except PermissionError:
+            near.close()
+            far.close()
+            pytest.skip("needs CAP_NET_ADMIN")
+        transport, protocol = await endpoint(sock=near)
+        for size in (256 * 1024, 256 * 1024 + 1, 500_000, 10):
+            far.send(os.urandom(size))
+            await protocol.wait_for(len(protocol.received) + 1)
+        sizes = [len(data) for data, _ in protocol.received]
+        assert sizes == [256 * 1024] * 3 + [10]
+        assert protocol.errors == []
+        transport.close()
+        far.close()
 
     run(main())
 
@@ -317,6 +344,60 @@ def test_an_error_of_send_is_heard(run):
         assert [type(e) for e in errors.errors] == [OSError]
         client.sendto(b"y")
         await heard.wait_for(1)
+        client.close()
+        server.close()
+
+    run(main())
+
+
+@pytest.fixture
+def full_kernel(impl):
+    """Makes the next `times` sends of a transport's fail for want of buffers."""
+    if not impl.is_cloop:
+
+        class Full:
+            def __init__(self, sock, times):
+                self.sock, self.times = sock, times
+
+            def __getattr__(self, name):
+                return getattr(self.sock, name)
+
+            def send(self, *args):
+                self.times -= 1
+                if self.times >= 0:
+                    raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+                return self.sock.send(*args)
+
+        def fail(transport, times):
+            transport._sock = Full(transport._sock, times)
+
+        yield fail
+        return
+    from cloop import _cloop
+
+    if not hasattr(_cloop, "_fault_set"):
+        pytest.skip("needs a build with CLOOP_DEBUG=1")
+    yield lambda transport, times: _cloop._fault_set("send", 1, errno.ENOBUFS, times)
+    _cloop._fault_clear()
+
+
+def test_a_kernel_without_buffers_is_heard_of_at_no_cost(run, full_kernel):
+    """Each refused datagram once; nothing is queued, nobody spins, the next goes."""
+
+    async def main():
+        server, heard, client, errors = await pair()
+        full_kernel(client, 3)
+        for _ in range(3):
+            client.sendto(b"lost")
+        assert [e.errno for e in errors.errors] == [errno.ENOBUFS] * 3
+        assert client.get_write_buffer_size() == 0
+        before = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - before < 0.1
+        client.sendto(b"sent")
+        await heard.wait_for(1)
+        assert [data for data, _ in heard.received] == [b"sent"]
+        assert len(errors.errors) == 3
         client.close()
         server.close()
 
