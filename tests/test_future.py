@@ -1,6 +1,7 @@
 """cloop.Future is asyncio.Future, as far as anybody can see."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import inspect
@@ -10,6 +11,7 @@ import traceback
 import weakref
 
 import pytest
+from support import without_gc
 
 import cloop
 
@@ -458,6 +460,76 @@ def test_all_results_come_through(loop, future, result):
     with pytest.raises(StopIteration) as stopped:
         it.send("ignored")
     assert stopped.value.value is result
+
+
+def stop_of(loop, result):
+    """The StopIteration with which a future's iterator ends."""
+    future = loop.create_future()
+    future.set_result(result)
+    try:
+        next(iter(future))
+    except StopIteration as stop:
+        return stop
+
+
+def test_a_stop_iteration_that_is_kept_stays_as_it_is(loop):
+    first = stop_of(loop, b"one")
+    args = first.args
+    second = stop_of(loop, b"two")
+    assert first is not second
+    assert (first.value, first.args, second.value) == (b"one", (b"one",), b"two")
+    del first, second
+    assert stop_of(loop, 3).args == (3,) and args == (b"one",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stop: setattr(stop, "__cause__", KeyError()),
+        lambda stop: setattr(stop, "__context__", KeyError()),
+        lambda stop: setattr(stop, "__suppress_context__", True),
+        lambda stop: setattr(stop, "mine", 1),
+        lambda stop: setattr(stop, "args", (1, 2)),
+        lambda stop: setattr(stop, "value", "other"),
+        lambda stop: setattr(stop, "__class__", type("Mine", (StopIteration,), {})),
+    ],
+    ids=["cause", "context", "suppress", "dict", "args", "value", "class"],
+)
+def test_a_stop_iteration_is_as_new_each_time(loop, change):
+    for result in (b"a", 7, "text", 2.5, True):
+        with contextlib.suppress(TypeError):  # not every class can be assigned
+            change(stop_of(loop, result))
+        stop = stop_of(loop, result)
+        assert type(stop) is StopIteration
+        assert stop.value == result and stop.args == (result,)
+        assert stop.__cause__ is stop.__context__ is None
+        assert not stop.__suppress_context__ and stop.__dict__ == {}
+        assert stop.__traceback__.tb_next is None
+
+
+def test_a_stop_iteration_knows_what_was_being_handled(loop):
+    stop_of(loop, b"plain")
+    try:
+        raise KeyError
+    except KeyError as handled:
+        assert stop_of(loop, b"plain").__context__ is handled
+    assert stop_of(loop, b"plain").__context__ is None
+
+
+def test_no_result_outlives_its_await(loop):
+    class Result:
+        pass
+
+    async def wait():
+        future = loop.create_future()
+        future.set_result(Result())
+        result = await future
+        ref = weakref.ref(result)
+        del future, result
+        return ref() is None
+
+    with without_gc():
+        assert loop.run_until_complete(wait())
 
 
 def test_iterator_methods(impl, loop, future):

@@ -19,7 +19,7 @@ from asyncio import streams
 from unittest import mock
 
 import pytest
-from support import PY, Reports, cloop_only, fast_only, is_fast, without_gc
+from support import PY, Reports, cloop_only, fast_only, is_fast, run_program, without_gc
 from tls_support import Contexts
 
 LIMIT = 20.0
@@ -727,6 +727,86 @@ def test_another_buffer(loop, buffer):
         assert pair.reader._buffer is mine and mine == b""
 
     with_pair(loop, body)
+
+
+def test_an_emptied_buffer_holds_no_memory(loop):
+    async def body(pair):
+        buffer = pair.reader._buffer
+        for size in (1, 100, 1000, 20000, 300, 60000, 2):
+            for _ in range(3):
+                await pair.send(b"x" * size)
+                assert await pair.reader.readexactly(size) == b"x" * size
+                assert buffer == b"" and buffer.__alloc__() <= 1
+                buffer += b"abc"
+                assert await pair.reader.read(100) == b"abc"
+        await pair.send(b"y" * 50000)
+        assert await pair.reader.readexactly(49990) == b"y" * 49990
+        assert buffer == b"y" * 10 and buffer.__alloc__() < 50000 / 2
+
+    with_pair(loop, body, limit=2**17)
+
+
+def test_many_buffers_filled_and_emptied_at_once(loop):
+    async def main():
+        async with contextlib.AsyncExitStack() as stack:
+            pairs = [await stack.enter_async_context(client(loop)) for _ in range(150)]
+            for size in (100, 9000, 30):
+                for i, pair in enumerate(pairs):
+                    pair.far.send(b"%d\n" % i * size)
+                for pair in pairs:
+                    await pair.settle()
+                for i, pair in enumerate(pairs):
+                    assert await pair.reader.readline() == b"%d\n" % i
+                for i, pair in enumerate(pairs):
+                    rest = b"%d\n" % i * (size - 1)
+                    assert await pair.reader.readexactly(len(rest)) == rest
+                    assert pair.reader._buffer == b""
+
+    run(loop, main())
+
+
+def test_attributes_in_another_order(impl):
+    """What __init__ makes first stands elsewhere when others were there before."""
+    done = run_program(
+        impl,
+        """
+        import asyncio, socket
+        for cls, names in (
+            (asyncio.StreamReader, "_paused _transport _buffer _eof"),
+            (asyncio.StreamReaderProtocol, "_stream_reader_wr _paused"),
+        ):
+            instance = object.__new__(cls)
+            for name in names.split():
+                setattr(instance, name, name)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            made = loop.create_future()
+            reader = asyncio.StreamReader(loop=loop)
+            protocol = asyncio.StreamReaderProtocol(
+                reader, lambda *pair: made.set_result(pair), loop=loop
+            )
+            await loop.connect_accepted_socket(lambda: protocol, near)
+            reader, writer = await made
+            far.send(b"one\\ntwo")
+            assert await reader.readline() == b"one\\n"
+            assert await reader.readexactly(3) == b"two"
+            writer.write(b"answer")
+            await writer.drain()
+            assert far.recv(10) == b"answer"
+            far.close()
+            assert await reader.read() == b""
+            writer.close()
+
+        loop = new_event_loop()
+        loop.run_until_complete(main())
+        loop.close()
+        print("ok")
+        """,
+    )
+    assert done.stdout == "ok\n"
 
 
 def test_a_buffer_that_is_exported_cannot_grow_or_shrink(loop):

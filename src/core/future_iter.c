@@ -5,6 +5,7 @@
  *
  * Invariant: `future` is NULL once the outcome was given (up to 3.13), or after close()
  * or throw(). */
+#include "../py/stop.h"
 #include "future_impl.h"
 
 typedef struct FutureIter {
@@ -82,7 +83,8 @@ FutureIter_next(PyObject *op)
             Py_DECREF(result); /* an end without an exception means None */
         }
         else {
-            compat_set_stop_iteration(result);
+            const Loop *native = FUTURE_ITER(op)->native;
+            stop_raise(native != NULL ? native->state : NULL, result);
         }
         return NULL;
     default:

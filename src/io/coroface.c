@@ -3,22 +3,21 @@
  * no state. */
 #include "coroface.h"
 
+#include "../py/stop.h"
+
 PyObject *
-coroface_unpack(PySendResult sent, PyObject *value, bool bare)
+coroface_unpack(State *state, PySendResult sent, PyObject *value, bool bare)
 {
     if (sent == PYGEN_NEXT) {
         return value;
     }
     if (sent == PYGEN_RETURN) {
-        if (!bare || value != Py_None) {
-            /* Made here, as a tuple or an exception would be taken apart. */
-            PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
-            if (stop != NULL) {
-                PyErr_SetObject(PyExc_StopIteration, stop);
-                Py_DECREF(stop);
-            }
+        if (bare && value == Py_None) {
+            Py_DECREF(value);
         }
-        Py_DECREF(value);
+        else {
+            stop_raise(state, value);
+        }
     }
     return NULL;
 }

@@ -8,7 +8,7 @@
 /* What send() and __next__() make of a step: New ref to what was yielded, or NULL with
  * StopIteration or what was raised. `bare`: NULL alone may stand for StopIteration().
  * Steals value. */
-PyObject *coroface_unpack(PySendResult sent, PyObject *value, bool bare);
+PyObject *coroface_unpack(State *state, PySendResult sent, PyObject *value, bool bare);
 
 /* TypeError unless throw() was given 1 to 3 arguments. 0 or -1. */
 int coroface_check_throw(Py_ssize_t nargs);

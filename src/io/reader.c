@@ -45,34 +45,25 @@ is_original(State *state, PyTypeObject *type, const char *name)
 }
 
 bool
-reader_class_is_plain(State *state, ReaderClass which)
+reader_class_look(State *state, ReaderClass which)
 {
-    struct {
-        PyObject *type;
-        unsigned *version;
+    static const struct {
         const char *const *names;
         size_t count;
-    } const classes[] = {
-        [CL_READER_CLASS] = {state->StreamReader, &state->reader_version,
-                             reader_methods, CL_COUNT_OF(reader_methods)},
-        [CL_WRITER_CLASS] = {state->StreamWriter, &state->writer_version,
-                             writer_methods, CL_COUNT_OF(writer_methods)},
-        [CL_READER_PROTOCOL_CLASS] = {state->StreamReaderProtocol,
-                                      &state->reader_protocol_version, protocol_methods,
-                                      CL_COUNT_OF(protocol_methods)},
+    } methods[] = {
+        [CL_READER_CLASS] = {reader_methods, CL_COUNT_OF(reader_methods)},
+        [CL_WRITER_CLASS] = {writer_methods, CL_COUNT_OF(writer_methods)},
+        [CL_READER_PROTOCOL_CLASS] = {protocol_methods, CL_COUNT_OF(protocol_methods)},
     };
-    PyTypeObject *type = (PyTypeObject *)classes[which].type;
-    unsigned *version = classes[which].version;
-    if (CL_LIKELY(*version != 0 && *version == compat_type_version(type))) {
-        return true;
-    }
-    for (size_t i = 0; i < classes[which].count; i++) {
-        if (!is_original(state, type, classes[which].names[i])) {
-            *version = 0;
+    PyTypeObject *type = reader_class(state, which);
+    state->stream_versions[which] = 0;
+    for (size_t i = 0; i < methods[which].count; i++) {
+        if (!is_original(state, type, methods[which].names[i])) {
             return false;
         }
     }
-    *version = compat_type_version(type);
+    reader_fields_learn(state, which);
+    state->stream_versions[which] = compat_type_version(type);
     return true;
 }
 
@@ -124,7 +115,7 @@ reader_attributes(State *state, PyObject *reader)
 Py_ssize_t
 reader_limit(State *state, PyObject *dict)
 {
-    PyObject *limit = reader_get(dict, state->str_limit);
+    PyObject *limit = reader_field(state, dict, CL_READER_LIMIT);
     if (limit == NULL || !PyLong_CheckExact(limit)) {
         return -1;
     }
@@ -141,7 +132,7 @@ reader_limit(State *state, PyObject *dict)
 static bool
 has_plain_loop(State *state, PyObject *dict)
 {
-    PyObject *loop = reader_get(dict, state->str_private_loop);
+    PyObject *loop = reader_field(state, dict, CL_READER_LOOP);
     if (loop == NULL || loop_from(state, loop) == NULL) {
         return false;
     }
@@ -169,7 +160,7 @@ change_class(PyObject *op, PyTypeObject *type)
 static void
 adopt_reader(State *state, PyObject *dict)
 {
-    PyObject *ref = reader_get(dict, state->str_stream_reader_wr);
+    PyObject *ref = reader_field(state, dict, CL_PROTOCOL_READER);
     PyObject *reader;
     if (ref == NULL || !PyWeakref_CheckRef(ref)
         || PyWeakref_GetRef(ref, &reader) <= 0) {
@@ -204,7 +195,7 @@ client_connected(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     }
     PyObject *attributes = nargs == 2 ? reader_vars(args[1]) : NULL;
     PyObject *protocol =
-        attributes != NULL ? reader_get(attributes, state->str_private_protocol) : NULL;
+        attributes != NULL ? reader_field(state, attributes, CL_WRITER_PROTOCOL) : NULL;
     PyObject *dict = protocol != NULL ? reader_vars(protocol) : NULL;
     if (dict != NULL) {
         PyObject *now = reader_get(dict, state->str_client_connected_cb);
@@ -274,11 +265,11 @@ typedef struct FeedView {
 static bool
 view_reader(State *state, PyObject *dict, FeedView *view)
 {
-    PyObject *eof = reader_get(dict, state->str_private_eof);
-    PyObject *paused = reader_get(dict, state->str_paused);
-    view->buffer = reader_get(dict, state->str_buffer);
-    view->waiter = reader_get(dict, state->str_private_waiter);
-    view->transport = reader_get(dict, state->str_private_transport);
+    PyObject *eof = reader_field(state, dict, CL_READER_EOF);
+    PyObject *paused = reader_field(state, dict, CL_READER_PAUSED);
+    view->buffer = reader_field(state, dict, CL_READER_BUFFER);
+    view->waiter = reader_field(state, dict, CL_READER_WAITER);
+    view->transport = reader_field(state, dict, CL_READER_TRANSPORT);
     view->limit = reader_limit(state, dict);
     if (eof != Py_False || view->buffer == NULL || view->waiter == NULL
         || view->transport == NULL || view->limit < 0
@@ -342,10 +333,8 @@ feed(State *state, PyObject *dict, const char *data, size_t size)
     }
     PyObject *buffer = Py_NewRef(view.buffer);
     PyObject *transport = Py_NewRef(view.transport);
-    Py_ssize_t had = PyByteArray_GET_SIZE(buffer);
-    int rc = PyByteArray_Resize(buffer, had + (Py_ssize_t)size);
+    int rc = spares_append(&state->spares, buffer, data, size);
     if (rc == 0) {
-        memcpy(PyByteArray_AS_STRING(buffer) + had, data, size);
         rc = wake_waiter(state, dict, view.waiter);
     }
     if (rc == 0 && transport != Py_None && !view.paused
@@ -369,7 +358,7 @@ reader_feed(State *state, PyObject *protocol, const char *data, size_t size)
         return 0;
     }
     PyObject *ref = reader_get(attributes, state->str_data_received) == NULL
-                        ? reader_get(attributes, state->str_stream_reader_wr)
+                        ? reader_field(state, attributes, CL_PROTOCOL_READER)
                         : NULL;
     PyObject *reader = NULL;
     int rc = 0;

@@ -10,14 +10,16 @@
  * up there anew each time. Whatever is not plain (a patched class or instance, another
  * kind of buffer, an error to be worded, debug mode) is left to asyncio's own function.
  *
- *     reader.c       is all as asyncio left it? adopting, feeding
- *     reader_face.c  NativeReader, NativeWriter
- *     reader_op.c    what their methods return: an object with a coroutine's face
- *     reader_read.c  the work of those */
+ *     reader.c         is all as asyncio left it? adopting, feeding
+ *     reader_fields.c  where the attributes stand
+ *     reader_face.c    NativeReader, NativeWriter
+ *     reader_op.c      what their methods return: an object with a coroutine's face
+ *     reader_read.c    the work of those */
 #ifndef CL_IO_READER_H
 #define CL_IO_READER_H
 
 #include "../core/loop.h"
+#include "reader_fields.h"
 
 /* -- reader.c: for transports --------------------------------------------------------- */
 
@@ -31,14 +33,29 @@ int reader_feed(State *state, PyObject *protocol, const char *data, size_t size)
 
 /* -- reader.c: for the other parts ----------------------------------------------------- */
 
-typedef enum ReaderClass {
-    CL_READER_CLASS,
-    CL_WRITER_CLASS,
-    CL_READER_PROTOCOL_CLASS,
-} ReaderClass;
+/* As below, when something has changed or nothing is known yet. */
+bool reader_class_look(State *state, ReaderClass which);
+
+/* Borrowed: asyncio's class. */
+static inline PyTypeObject *
+reader_class(const State *state, ReaderClass which)
+{
+    return (PyTypeObject *)(which == CL_READER_CLASS   ? state->StreamReader
+                            : which == CL_WRITER_CLASS ? state->StreamWriter
+                                                       : state->StreamReaderProtocol);
+}
 
 /* True when no method of asyncio's class that we stand in for was replaced. */
-bool reader_class_is_plain(State *state, ReaderClass which);
+static inline bool
+reader_class_is_plain(State *state, ReaderClass which)
+{
+    unsigned version = state->stream_versions[which];
+    if (CL_LIKELY(version != 0
+                  && version == compat_type_version(reader_class(state, which)))) {
+        return true;
+    }
+    return reader_class_look(state, which);
+}
 
 /* New ref: the attributes of a reader whose class is plain and whose instance overrides
  * nothing either; NULL (no exception) when it does. */
@@ -46,17 +63,6 @@ PyObject *reader_attributes(State *state, PyObject *reader);
 
 /* New ref: vars(op), or NULL (no exception). */
 PyObject *reader_vars(PyObject *op);
-
-/* Borrowed from dict; NULL (no exception) when it is not there. */
-static inline PyObject *
-reader_get(PyObject *dict, PyObject *name)
-{
-    PyObject *value = PyDict_GetItemWithError(dict, name);
-    if (CL_UNLIKELY(value == NULL)) {
-        PyErr_Clear();
-    }
-    return value;
-}
 
 /* reader._limit as a number >= 0; -1 (no exception) when it is none. */
 Py_ssize_t reader_limit(State *state, PyObject *dict);

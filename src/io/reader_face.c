@@ -6,13 +6,13 @@
  * ever; only type() sees the difference. */
 #include "reader.h"
 
-/* Borrowed: the loop whose operations may do the work of self's methods, or NULL (no
+/* field: where its _loop is. Borrowed: the loop whose operations may do the work of self's methods, or NULL (no
  * exception): asyncio's own are to be called. In debug mode that is always so: where a
  * coroutine was made, how long its step took and the like is stock's then. */
 static Loop *
-ready_loop(State *state, PyObject *dict)
+ready_loop(State *state, PyObject *dict, ReaderField field)
 {
-    PyObject *found = reader_get(dict, state->str_private_loop);
+    PyObject *found = reader_field(state, dict, field);
     Loop *loop = found != NULL ? loop_from(state, found) : NULL;
     return loop != NULL && !(loop->guard & CL_GUARD_DEBUG) ? loop : NULL;
 }
@@ -29,7 +29,7 @@ call_reader(PyObject *self, const ReaderOpKind *kind, PyObject *const *args,
     PyObject *op = NULL;
     if (CL_LIKELY(kwnames == NULL && nargs <= 1 && nargs >= needed)) {
         PyObject *dict = reader_attributes(state, self);
-        Loop *loop = dict != NULL ? ready_loop(state, dict) : NULL;
+        Loop *loop = dict != NULL ? ready_loop(state, dict, CL_READER_LOOP) : NULL;
         if (CL_LIKELY(loop != NULL)) {
             op = reader_op_new(loop, kind, self, nargs > 0 ? args[0] : NULL);
             Py_DECREF(dict);
@@ -92,7 +92,7 @@ StreamWriter_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (CL_LIKELY(nargs == 1 && kwnames == NULL)) {
         PyObject *dict = writer_attributes(state, self);
         PyObject *transport =
-            dict != NULL ? reader_get(dict, state->str_private_transport) : NULL;
+            dict != NULL ? reader_field(state, dict, CL_WRITER_TRANSPORT) : NULL;
         if (CL_LIKELY(transport != NULL)) {
             Py_INCREF(transport);
             Py_DECREF(dict);
@@ -118,7 +118,7 @@ StreamWriter_drain(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     }
     if (CL_LIKELY(nargs == 0 && kwnames == NULL)) {
         PyObject *dict = writer_attributes(state, self);
-        Loop *loop = dict != NULL ? ready_loop(state, dict) : NULL;
+        Loop *loop = dict != NULL ? ready_loop(state, dict, CL_WRITER_LOOP) : NULL;
         if (CL_LIKELY(loop != NULL)) {
             PyObject *op = reader_op_new(loop, &reader_op_drain, self, NULL);
             Py_DECREF(dict);

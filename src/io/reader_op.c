@@ -88,7 +88,7 @@ resume_transport(State *state, PyObject *dict)
     if (PyDict_SetItem(dict, state->str_paused, Py_False) < 0) {
         return -1;
     }
-    PyObject *transport = Py_XNewRef(reader_get(dict, state->str_private_transport));
+    PyObject *transport = Py_XNewRef(reader_field(state, dict, CL_READER_TRANSPORT));
     PyObject *result =
         transport == NULL
             ? NULL
@@ -107,10 +107,10 @@ static int
 wait_for_data(ReaderOp *op, PyObject *dict, PyObject **result)
 {
     State *state = op->loop->state;
-    if (reader_get(dict, state->str_private_waiter) != Py_None) {
+    if (reader_field(state, dict, CL_READER_WAITER) != Py_None) {
         return CL_READER_STOCK;
     }
-    PyObject *paused = reader_get(dict, state->str_paused);
+    PyObject *paused = reader_field(state, dict, CL_READER_PAUSED);
     if (CL_UNLIKELY(paused != Py_False)) {
         if (paused != Py_True) {
             return CL_READER_STOCK;
@@ -266,7 +266,7 @@ ReaderOp_iternext(PyObject *self)
 {
     PyObject *value;
     PySendResult sent = ReaderOp_am_send(self, Py_None, &value);
-    return coroface_unpack(sent, value, true);
+    return coroface_unpack(op_of(self)->loop->state, sent, value, true);
 }
 
 PyDoc_STRVAR(ReaderOp_send_doc, "send($self, arg, /)\n--\n\n"
@@ -277,7 +277,7 @@ ReaderOp_send(PyObject *self, PyObject *arg)
 {
     PyObject *value;
     PySendResult sent = ReaderOp_am_send(self, arg, &value);
-    return coroface_unpack(sent, value, false);
+    return coroface_unpack(op_of(self)->loop->state, sent, value, false);
 }
 
 PyDoc_STRVAR(ReaderOp_throw_doc,
@@ -300,7 +300,8 @@ ReaderOp_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         op->phase = CL_READER_RUNNING;
         PySendResult sent =
             coroface_throw_into(op->loop->state, op->delegate, args, nargs, &value);
-        return coroface_unpack(resume_delegate(op, sent), value, false);
+        return coroface_unpack(op->loop->state, resume_delegate(op, sent), value,
+                               false);
     }
     if (op->phase == CL_READER_WAITING) {
         (void)forget_waiter(op);

@@ -14,7 +14,7 @@
 static PyObject *
 get_buffer(State *state, PyObject *dict)
 {
-    PyObject *buffer = reader_get(dict, state->str_buffer);
+    PyObject *buffer = reader_field(state, dict, CL_READER_BUFFER);
     return buffer != NULL && PyByteArray_CheckExact(buffer) ? buffer : NULL;
 }
 
@@ -22,7 +22,7 @@ get_buffer(State *state, PyObject *dict)
 static int
 is_eof(State *state, PyObject *dict)
 {
-    PyObject *eof = reader_get(dict, state->str_private_eof);
+    PyObject *eof = reader_field(state, dict, CL_READER_EOF);
     return eof == Py_True ? 1 : eof == Py_False ? 0 : -1;
 }
 
@@ -31,7 +31,7 @@ static bool
 may_begin(const ReaderOp *op, PyObject *dict)
 {
     return op->waited
-           || reader_get(dict, op->loop->state->str_private_exception) == Py_None;
+           || reader_field(op->loop->state, dict, CL_READER_EXCEPTION) == Py_None;
 }
 
 /* New ref: the first size bytes of the buffer as bytes, which leave it. */
@@ -39,11 +39,11 @@ static PyObject *
 take(State *state, PyObject *reader, PyObject *dict, PyObject *buffer, Py_ssize_t size)
 {
     PyObject *bytes = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(buffer), size);
-    if (bytes == NULL || compat_bytearray_drop(buffer, size) < 0) {
+    if (bytes == NULL || spares_drop(&state->spares, buffer, size) < 0) {
         Py_XDECREF(bytes);
         return NULL;
     }
-    if (CL_UNLIKELY(reader_get(dict, state->str_paused) != Py_False)) {
+    if (CL_UNLIKELY(reader_field(state, dict, CL_READER_PAUSED) != Py_False)) {
         PyObject *resumed =
             PyObject_CallMethodNoArgs(reader, state->str_maybe_resume_transport);
         if (resumed == NULL) {
@@ -64,11 +64,11 @@ answer(ReaderOp *op, PyObject *dict, PyObject *buffer, Py_ssize_t size,
 
 /* New ref: all that is left, the end having come too early. */
 static PyObject *
-take_rest(PyObject *buffer)
+take_rest(State *state, PyObject *buffer)
 {
     Py_ssize_t size = PyByteArray_GET_SIZE(buffer);
     PyObject *rest = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(buffer), size);
-    if (rest != NULL && PyByteArray_Resize(buffer, 0) < 0) {
+    if (rest != NULL && spares_drop(&state->spares, buffer, size) < 0) {
         Py_CLEAR(rest);
     }
     return rest;
@@ -78,7 +78,7 @@ take_rest(PyObject *buffer)
 static int
 raise_incomplete(State *state, PyObject *buffer, PyObject *expected)
 {
-    PyObject *rest = take_rest(buffer);
+    PyObject *rest = take_rest(state, buffer);
     PyObject *error = rest == NULL
                           ? NULL
                           : PyObject_CallFunctionObjArgs(state->IncompleteReadError,
@@ -136,7 +136,7 @@ read_all(ReaderOp *op, PyObject *dict, PyObject **result)
         }
     }
     for (;;) {
-        PyObject *exception = reader_get(dict, state->str_private_exception);
+        PyObject *exception = reader_field(state, dict, CL_READER_EXCEPTION);
         PyObject *buffer = get_buffer(state, dict);
         Py_ssize_t limit = reader_limit(state, dict);
         int eof = is_eof(state, dict);
@@ -294,7 +294,7 @@ attempt_readline(ReaderOp *op, PyObject *dict, PyObject **result)
     if (rc != CL_AT_END) {
         return rc;
     }
-    *result = take_rest(get_buffer(op->loop->state, dict));
+    *result = take_rest(op->loop->state, get_buffer(op->loop->state, dict));
     return *result != NULL ? CL_READER_DONE : -1;
 }
 
@@ -334,10 +334,11 @@ is_writable(State *state, PyObject *protocol)
         return false;
     }
     PyObject *dict = reader_vars(protocol);
-    bool writable = dict != NULL
-                    && reader_get(dict, state->str_connection_lost_flag) == Py_False
-                    && reader_get(dict, state->str_paused) == Py_False
-                    && reader_get(dict, state->str_drain_helper) == NULL;
+    bool writable =
+        dict != NULL
+        && reader_field(state, dict, CL_PROTOCOL_CONNECTION_LOST) == Py_False
+        && reader_field(state, dict, CL_PROTOCOL_PAUSED) == Py_False
+        && reader_get(dict, state->str_drain_helper) == NULL;
     Py_XDECREF(dict);
     return writable;
 }
@@ -354,7 +355,7 @@ has_no_exception(State *state, PyObject *reader)
     }
     PyObject *dict = reader_attributes(state, reader);
     bool none =
-        dict != NULL && reader_get(dict, state->str_private_exception) == Py_None;
+        dict != NULL && reader_field(state, dict, CL_READER_EXCEPTION) == Py_None;
     Py_XDECREF(dict);
     return none;
 }
@@ -363,9 +364,9 @@ static int
 attempt_drain(ReaderOp *op, PyObject *dict, PyObject **result)
 {
     State *state = op->loop->state;
-    PyObject *reader = reader_get(dict, state->str_private_reader);
-    PyObject *transport = reader_get(dict, state->str_private_transport);
-    PyObject *protocol = reader_get(dict, state->str_private_protocol);
+    PyObject *reader = reader_field(state, dict, CL_WRITER_READER);
+    PyObject *transport = reader_field(state, dict, CL_WRITER_TRANSPORT);
+    PyObject *protocol = reader_field(state, dict, CL_WRITER_PROTOCOL);
     if (reader == NULL || transport == NULL || protocol == NULL
         || !has_no_exception(state, reader) || !is_writable(state, protocol)
         || !is_open(state, transport)) {

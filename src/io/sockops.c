@@ -322,7 +322,7 @@ SockOp_iternext(PyObject *self)
 {
     PyObject *value;
     PySendResult sent = SockOp_am_send(self, Py_None, &value);
-    return coroface_unpack(sent, value, true);
+    return coroface_unpack(((SockOp *)self)->state, sent, value, true);
 }
 
 PyDoc_STRVAR(SockOp_send_doc,
@@ -334,7 +334,7 @@ SockOp_send(PyObject *self, PyObject *arg)
 {
     PyObject *value;
     PySendResult sent = SockOp_am_send(self, arg, &value);
-    return coroface_unpack(sent, value, false);
+    return coroface_unpack(((SockOp *)self)->state, sent, value, false);
 }
 
 /* Throws into the resolver, which may go on, return or raise. */
@@ -348,7 +348,7 @@ sockop_throw_into_resolver(SockOp *op, PyObject *const *args, Py_ssize_t nargs)
     PySendResult sent =
         coroface_throw_into(op->state, op->resolver, args, nargs, &value);
     sent = sockop_resolved(op, sent, value, &result);
-    return coroface_unpack(sent, result, false);
+    return coroface_unpack(op->state, sent, result, false);
 }
 
 PyDoc_STRVAR(

@@ -130,6 +130,13 @@
 #if PY_VERSION_HEX < 0x03090000
 #define PyObject_Vectorcall _PyObject_Vectorcall
 
+static inline void
+compat_set_size(void *op, Py_ssize_t size)
+{
+    ((PyVarObject *)op)->ob_size = size;
+}
+#define Py_SET_SIZE(op, size) compat_set_size((op), (size))
+
 static inline PyObject *
 PyObject_CallNoArgs(PyObject *callable)
 {
@@ -224,6 +231,8 @@ PySendResult PyIter_Send(PyObject *iter, PyObject *arg, PyObject **result);
 #define CL_HAVE_AM_SEND 1
 #endif
 
+/* What is raised is always an object, made at once. */
+#define CL_NORMALIZES_EXCEPTIONS CL_PY312
 #if PY_VERSION_HEX < 0x030C0000
 #define CL_NEED_RAISED_EXCEPTION 1
 /* The raised exception as one object, normalised, its traceback attached. */
@@ -397,26 +406,50 @@ compat_type_version(PyTypeObject *type)
     return type->tp_version_tag;
 }
 
-/* del array[:size], 0 <= size <= its length, of an exact bytearray. 0, or -1 with
- * BufferError or MemoryError. */
-static inline int
-compat_bytearray_drop(PyObject *array, Py_ssize_t size)
+/* Instances of a class share the keys of their dicts, and for ever the same ones. Where a
+ * dict keeps its values is not public: compat_split_values is to be tried out before it
+ * is believed. */
+#if CL_PY311 && PY_VERSION_HEX < 0x030F0000 && !defined(Py_GIL_DISABLED)
+#define CL_HAVE_SHARED_KEYS 1
+#define CL_VALUES_OFFSET (CL_PY313 ? sizeof(PyObject *) : 0)
+
+/* The keys of dict when they are those of type's instances, else NULL. */
+static inline const void *
+compat_shared_keys(PyObject *dict, PyObject *type)
 {
-    Py_ssize_t left = PyByteArray_GET_SIZE(array) - size;
-#if PY_VERSION_HEX < 0x030F0000
-    PyByteArrayObject *bytes = (PyByteArrayObject *)array;
-    if (bytes->ob_exports == 0 && left > 0) {
-        bytes->ob_start += size; /* as the type itself does */
-        int rc = PyByteArray_Resize(array, left);
-        if (rc < 0) {
-            bytes->ob_start -= size;
-        }
-        return rc;
-    }
-#endif
-    return left == 0 ? PyByteArray_Resize(array, 0)
-                     : PySequence_DelSlice(array, 0, size);
+    const void *keys = ((PyHeapTypeObject *)type)->ht_cached_keys;
+    return ((PyDictObject *)dict)->ma_keys == keys ? keys : NULL;
 }
+
+/* The values of a dict with those keys, in their order, NULL for what is not there; or
+ * NULL when it has others. Valid until dict changes. */
+static inline PyObject **
+compat_split_values(PyObject *dict, const void *keys)
+{
+    const PyDictObject *fields = (const PyDictObject *)dict;
+    if (fields->ma_keys != keys || fields->ma_values == NULL) {
+        return NULL;
+    }
+    return (PyObject **)((char *)fields->ma_values + CL_VALUES_OFFSET);
+}
+#else
+#define CL_HAVE_SHARED_KEYS 0
+
+static inline const void *
+compat_shared_keys(PyObject *Py_UNUSED(dict), PyObject *Py_UNUSED(type))
+{
+    return NULL;
+}
+
+static inline PyObject **
+compat_split_values(PyObject *Py_UNUSED(dict), const void *Py_UNUSED(keys))
+{
+    return NULL;
+}
+#endif
+
+/* Whether a bytearray's memory is its own (ob_bytes) as it was since 3.4. */
+#define CL_BYTEARRAY_LAYOUT_KNOWN (PY_VERSION_HEX < 0x030F0000)
 
 /* 3.13 on; what they guard has no other thread before. */
 #ifndef Py_BEGIN_CRITICAL_SECTION

@@ -189,6 +189,7 @@ state_traverse(State *state, visitproc visit, void *arg)
     Py_VISIT(state->registry_iterating);
     Py_VISIT(state->registry_pending);
     Py_VISIT(state->tls_why);
+    Py_VISIT(state->spare_stop);
     return 0;
 }
 
@@ -211,6 +212,8 @@ state_clear(State *state)
     Py_CLEAR(state->registry_iterating);
     Py_CLEAR(state->registry_pending);
     Py_CLEAR(state->tls_why);
+    Py_CLEAR(state->spare_stop);
+    spares_clear(&state->spares);
 }
 
 /* -- finding ------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #define CL_PY_STATE_H
 
 #include "compat.h"
+#include "spares.h"
 
 #include <stdbool.h>
 
@@ -153,6 +154,7 @@
     X(str_do_read, "_do_read")                                                         \
     X(str_drain, "drain")                                                              \
     X(str_drain_helper, "_drain_helper")                                               \
+    X(str_drain_waiters, "_drain_waiters")                                             \
     X(str_eager_start, "eager_start")                                                  \
     X(str_eof_received, "eof_received")                                                \
     X(str_error_received, "error_received")                                            \
@@ -240,18 +242,21 @@ typedef struct State {
     CL_STATE_NAMES(CL_MEMBER)
 #undef CL_MEMBER
     PyObject *empty_tuple;
-    bool is_dev_mode;             /* sys.flags.dev_mode */
-    bool ignores_environment;     /* sys.flags.ignore_environment */
-    PyObject *names_loop;         /* ("loop",) */
-    PyObject *names_context;      /* ("context",): the kwnames of many calls */
-    PyObject *task_registry;      /* the WeakSet's own `data` set, or NULL (3.14 on) */
+    bool is_dev_mode;         /* sys.flags.dev_mode */
+    bool ignores_environment; /* sys.flags.ignore_environment */
+    PyObject *spare_stop;     /* stop.c: a StopIteration to be used again, or NULL */
+    PyObject *names_loop;     /* ("loop",) */
+    PyObject *names_context;  /* ("context",): the kwnames of many calls */
+    PyObject *task_registry;  /* the WeakSet's own `data` set, or NULL (3.14 on) */
     PyObject *registry_iterating; /* its set of running iterations; with the former */
     PyObject *tls_why; /* None: TLS the direct way; a str: why not; NULL: not asked */
     PyObject *registry_pending; /* its list of references to be dropped after them */
     /* Versions of asyncio's stream classes as last found unpatched (reader.c); 0: look. */
-    unsigned reader_version;
-    unsigned writer_version;
-    unsigned reader_protocol_version;
+    Spares spares;               /* memory for the readers' buffers */
+    unsigned stream_versions[3]; /* [ReaderClass] */
+    /* The keys of their instances' dicts (reader_fields.c), or NULL. */
+    const void *stream_keys[3];
+    bool knows_stream_keys[3];
     uint64_t next_task_name;
     /* Offsets in asyncio.Task's own struct; 0: not known (task_registry.c). */
     size_t shown_coro;

@@ -1,0 +1,86 @@
+/* One StopIteration for many results (see stop.h). Called by the iterators' types, on
+ * any thread with the GIL. State.spare_stop is NULL or a StopIteration. */
+#include "stop.h"
+
+#include "../os/platform.h"
+
+#if CL_NORMALIZES_EXCEPTIONS
+
+/* A result stays alive in the spare until the next one: no large ones. */
+#define CL_KEPT_SIZE 4096
+
+/* True for values which nobody notices being kept: nothing refers to them weakly, they
+ * refer to nothing, nothing happens when they die. */
+static bool
+may_be_kept(PyObject *value)
+{
+    if (PyBytes_CheckExact(value)) {
+        return PyBytes_GET_SIZE(value) <= CL_KEPT_SIZE;
+    }
+    if (PyLong_CheckExact(value)) {
+        return PyUnstable_Long_IsCompact((PyLongObject *)value);
+    }
+    if (PyUnicode_CheckExact(value)) {
+        return PyUnicode_GET_LENGTH(value) <= CL_KEPT_SIZE / 4;
+    }
+    return PyBool_Check(value) || PyFloat_CheckExact(value);
+}
+
+/* True when nobody can tell it from a new one. */
+static bool
+is_as_new(PyObject *stop)
+{
+    PyStopIterationObject *fields = (PyStopIterationObject *)stop;
+    return Py_REFCNT(stop) == 1 && Py_IS_TYPE(stop, (PyTypeObject *)PyExc_StopIteration)
+           && fields->dict == NULL && fields->notes == NULL && fields->traceback == NULL
+           && fields->context == NULL && fields->cause == NULL
+           && !fields->suppress_context && fields->args != NULL
+           && PyTuple_CheckExact(fields->args) && PyTuple_GET_SIZE(fields->args) == 1
+           && Py_REFCNT(fields->args) == 1;
+}
+
+/* True in an except block: what is raised there has a context. */
+static bool
+is_handling(void)
+{
+    PyObject *handled = PyErr_GetHandledException();
+    Py_XDECREF(handled);
+    return handled != NULL;
+}
+
+void
+stop_raise(State *state, PyObject *value)
+{
+    if (!CL_FREELIST || state == NULL || !may_be_kept(value) || is_handling()) {
+        compat_set_stop_iteration(value);
+        return;
+    }
+    PyObject *stop = state->spare_stop;
+    if (CL_LIKELY(stop != NULL && is_as_new(stop))) {
+        PyStopIterationObject *fields = (PyStopIterationObject *)stop;
+        PyObject *in_args = PyTuple_GET_ITEM(fields->args, 0);
+        PyObject *was = fields->value;
+        PyTuple_SET_ITEM(fields->args, 0, Py_NewRef(value));
+        fields->value = value;
+        PyErr_SetRaisedException(Py_NewRef(stop));
+        Py_XDECREF(in_args);
+        Py_XDECREF(was);
+        return;
+    }
+    stop = PyObject_CallOneArg(PyExc_StopIteration, value);
+    Py_DECREF(value);
+    if (stop != NULL) {
+        Py_XSETREF(state->spare_stop, Py_NewRef(stop));
+        PyErr_SetRaisedException(stop);
+    }
+}
+
+#else
+
+void
+stop_raise(State *Py_UNUSED(state), PyObject *value)
+{
+    compat_set_stop_iteration(value);
+}
+
+#endif

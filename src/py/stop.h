@@ -1,0 +1,15 @@
+/* StopIteration(value), with which an iterator in C gives an `await` its result.
+ *
+ * From 3.12 on a raised exception is always an object, and the interpreter throws it away
+ * as soon as it has taken the value out: a quarter of what it costs to read a line. So
+ * one is kept for the next time, unless somebody else has got hold of it. */
+#ifndef CL_PY_STOP_H
+#define CL_PY_STOP_H
+
+#include "state.h"
+
+/* Raises StopIteration(value) out of an iterator's send() or __next__(). Steals value.
+ * state: NULL when it is not at hand. */
+void stop_raise(State *state, PyObject *value);
+
+#endif
