@@ -197,6 +197,15 @@ Future_set_exception(PyObject *self, PyObject *exception)
     Py_RETURN_NONE;
 }
 
+/* Whether a keyword is "context". Stock's Task in C gives one that is not interned. */
+static bool
+is_context(PyObject *self, PyObject *keyword)
+{
+    return (future_is_alive(FUTURE(self))
+            && keyword == FUTURE(self)->state->str_context)
+           || PyUnicode_CompareWithASCIIString(keyword, "context") == 0;
+}
+
 const char Future_add_done_callback_doc[] =
     "add_done_callback($self, fn, /, *, context=None)\n--\n\n"
     "Have the loop call fn(self), in context (default: a copy of the current one),\n"
@@ -213,8 +222,7 @@ Future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs
         callback = args[0];
     }
     else if (nargs == 1 && PyTuple_GET_SIZE(kwnames) == 1
-             && future_is_alive(FUTURE(self))
-             && PyTuple_GET_ITEM(kwnames, 0) == FUTURE(self)->state->str_context) {
+             && is_context(self, PyTuple_GET_ITEM(kwnames, 0))) {
         callback = args[0];
         context = args[1];
     }
