@@ -450,5 +450,6 @@ loop_finish(Loop *loop)
     loop->read_buffer = NULL;
     PyMem_RawFree(loop->write_buffer);
     loop->write_buffer = NULL;
+    spare_clear(&loop->spare);
     pthread_mutex_destroy(&loop->inbox_lock);
 }

@@ -15,6 +15,7 @@
 #include "../os/poller.h"
 #include "../os/ring.h"
 #include "../os/wake.h"
+#include "../py/spare.h"
 #include "freelist.h"
 
 /* Why the loop's entries cannot be pushed straight onto the ring (Loop.guard). While
@@ -55,6 +56,7 @@ typedef struct Loop {
     List before_poll;      /* of BeforePoll.node */
     char *read_buffer;  /* of the streams, CL_READ_SIZE bytes; NULL until first used */
     char *write_buffer; /* what TLS sends from; NULL while lent, and until first used */
+    Spare spare;        /* of what protocols receive */
     int64_t now_ns;     /* the clock as last read in this turn */
     int64_t polled_ns;  /* when the kernel was last asked though polls were quiet */
     unsigned quiet_polls; /* polls in a row that found nothing (turn.c) */

@@ -177,15 +177,18 @@ read_ready(Transport *transport)
     if (size == 0) {
         return take_eof(transport);
     }
-    PyObject *data = PyBytes_FromStringAndSize(loop->read_buffer, size);
+    PyObject *data = spare_make(&loop->spare, size);
     if (data == NULL) {
         return transport_fail(transport, read_error);
     }
+    memcpy(PyBytes_AS_STRING(data), loop->read_buffer, (size_t)size);
     PyObject *protocol = Py_NewRef(transport->protocol);
+    Py_INCREF(loop);
     PyObject *result =
         PyObject_CallMethodOneArg(protocol, transport->state->str_data_received, data);
     Py_DECREF(protocol);
-    Py_DECREF(data);
+    spare_give_back(&loop->spare, data);
+    Py_DECREF(loop);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }

@@ -74,12 +74,16 @@ protocol_on_bytes(Stream *stream, PyObject *bytes)
 static int
 protocol_on_data(Stream *stream, const char *data, size_t size)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    Loop *loop = stream->transport.loop;
+    PyObject *bytes = spare_make(&loop->spare, (Py_ssize_t)size);
     if (bytes == NULL) {
         return transport_fail(&stream->transport, read_error);
     }
+    memcpy(PyBytes_AS_STRING(bytes), data, size);
+    Py_INCREF(loop);
     int rc = protocol_on_bytes(stream, bytes);
-    Py_DECREF(bytes);
+    spare_give_back(&loop->spare, bytes);
+    Py_DECREF(loop);
     return rc;
 }
 
@@ -276,7 +280,8 @@ read_large(Stream *stream)
         return read_shared(stream);
     }
     Py_ssize_t capacity = Py_MIN(waiting, (Py_ssize_t)CL_READ_SIZE);
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, capacity);
+    Loop *loop = stream->transport.loop;
+    PyObject *bytes = spare_make(&loop->spare, capacity);
     if (bytes == NULL) {
         return transport_fail(&stream->transport, read_error);
     }
@@ -286,11 +291,13 @@ read_large(Stream *stream)
         Py_DECREF(bytes);
         return read_nothing(stream, size);
     }
-    if (size < capacity && _PyBytes_Resize(&bytes, size) < 0) {
+    if (size < capacity && spare_shrink(&loop->spare, &bytes, size) < 0) {
         return transport_fail(&stream->transport, read_error);
     }
+    Py_INCREF(loop);
     int rc = stream->sink->on_bytes(stream, bytes);
-    Py_DECREF(bytes);
+    spare_give_back(&loop->spare, bytes);
+    Py_DECREF(loop);
     return rc < 0 ? -1 : size == (ssize_t)CL_READ_SIZE;
 }
 

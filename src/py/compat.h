@@ -457,6 +457,21 @@ compat_split_values(PyObject *Py_UNUSED(dict), const void *Py_UNUSED(keys))
 #define Py_END_CRITICAL_SECTION() }
 #endif
 
+/* Makes an exact bytes object that nobody else holds, of more than one byte, one of `size`
+ * bytes, for which it has room: as if it were new. */
+static inline void
+compat_bytes_renew(PyObject *op, Py_ssize_t size)
+{
+    PyBytesObject *bytes = (PyBytesObject *)op;
+    ((PyVarObject *)op)->ob_size = size;
+    bytes->ob_sval[size] = '\0';
+    /* The cached hash; the field is deprecated from 3.11 on, and has no other name. */
+    _Pragma("GCC diagnostic push");
+    _Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"");
+    bytes->ob_shash = -1;
+    _Pragma("GCC diagnostic pop");
+}
+
 /* 3.8's PyMODINIT_FUNC does not make the function visible. */
 #define CL_EXPORT __attribute__((visibility("default")))
 
