@@ -109,6 +109,78 @@ def test_many_arrive_in_order(run):
     run(main())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_answer_reaches_who_asked_however_many_ask(run, host):
+    """At once and later, when others have been heard since, by the address as it was
+    given and by an equal one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if family == socket.AF_INET6 and not socket.has_ipv6:
+        pytest.skip("no IPv6")
+
+    class Answering(Recorder):
+        def datagram_received(self, data, addr):
+            self.transport.sendto(b"at once " + data, addr)
+            super().datagram_received(data, addr)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server, heard = await loop.create_datagram_endpoint(
+            Answering, local_addr=(host, 0)
+        )
+        name = server.get_extra_info("sockname")
+        clients = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(200)]
+        for client in clients:
+            client.settimeout(5)
+            client.connect(name)
+        for turn in range(2):
+            for i, client in enumerate(clients):
+                client.send(b"%d" % i)
+                if i % 20 == 19:
+                    await heard.wait_for(turn * len(clients) + i + 1)
+        for i, (data, addr) in enumerate(heard.received):
+            client = clients[i % len(clients)]
+            assert (data, addr) == (b"%d" % (i % len(clients)), client.getsockname())
+        for data, addr in reversed(heard.received[len(clients) :]):
+            server.sendto(b"later " + data, addr)
+        for data, addr in heard.received[: len(clients)]:
+            server.sendto(b"again " + data, (*addr,))
+            server.sendto(b"copy " + data, tuple(list(addr)))
+        for i, client in enumerate(clients):
+            words = b"at once", b"at once", b"later", b"again", b"copy"
+            for word in words:
+                assert client.recv(100) == word + b" %d" % i
+            client.close()
+        server.close()
+
+    run(main())
+
+
+def test_many_in_one_go_end_with_the_close(run):
+    """Of a burst that waits in the kernel nothing is delivered after close()."""
+
+    class Closing(Recorder):
+        def datagram_received(self, data, addr):
+            super().datagram_received(data, addr)
+            if len(self.received) == 9:
+                self.transport.close()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server, heard = await loop.create_datagram_endpoint(
+            Closing, local_addr=("127.0.0.1", 0)
+        )
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(server.get_extra_info("sockname"))
+            for i in range(40):
+                sock.send(b"%d" % i)
+            await heard.wait_for(9)
+            await settle()
+        assert [data for data, _ in heard.received] == [b"%d" % i for i in range(9)]
+        assert heard.calls == ["made", "lost"]
+
+    run(main())
+
+
 @pytest.mark.parametrize("size", [1, 8192, 65507])
 def test_sizes(run, size):
     async def main():

@@ -1,9 +1,10 @@
 /* DatagramTransport (see datagram.h). Called from Python and by the poller, on the
  * loop's thread.
  *
- * The address of the last sendto is kept in both forms, Python's and the kernel's, for
- * most programs send to few peers; an address that takes a resolver goes through the
- * Python socket's own sendto, which has the resolver and the messages.
+ * The addresses of who was heard lately, and of the last sendto, are kept in both forms,
+ * Python's and the kernel's, for most programs answer, or send to few peers; an address
+ * that takes a resolver goes through the Python socket's own sendto, which has the
+ * resolver and the messages.
  *
  * Invariants: the queue is not empty exactly while the watcher waits to write; each entry
  * owns its bytes and its address (NULL: the connected peer). */
@@ -13,11 +14,13 @@
 #include "../py/args.h"
 #include "../py/err.h"
 #include "../py/pysock.h"
+#include "peers.h"
 #include "stream.h"
 
 /* One datagram of UDP fits into a slot; the loop's read buffer has room for so many. */
 #define CL_DATAGRAM_SLOT ((size_t)64 * 1024)
 #define CL_DATAGRAM_BATCH ((int)(CL_READ_SIZE / CL_DATAGRAM_SLOT))
+#define CL_BATCHES_PER_EVENT 4
 
 typedef struct OutDatagram {
     PyObject *data;    /* exact bytes */
@@ -32,6 +35,7 @@ typedef struct Datagram {
     uint32_t head;
     uint32_t count;
     size_t bytes;         /* what get_write_buffer_size says */
+    Peers peers;          /* who was heard */
     PyObject *known_peer; /* the address of the last sendto; or NULL */
     Addr known_addr;      /* ... as the kernel wants it */
     bool connected;
@@ -144,19 +148,23 @@ static int
 deliver(Datagram *datagram, const char *data, size_t size, const Addr *from)
 {
     Transport *transport = &datagram->transport;
+    Loop *loop = transport->loop;
     PyObject *stack[3];
-    stack[1] = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
-    stack[2] = stack[1] == NULL ? NULL : addr_to_object(from);
+    stack[1] = spare_make(&loop->spare, (Py_ssize_t)size);
+    stack[2] = stack[1] == NULL ? NULL : peers_object(&datagram->peers, from);
     if (stack[2] == NULL) {
         Py_XDECREF(stack[1]);
         return transport_fail(transport, "Fatal read error on datagram transport");
     }
+    memcpy(PyBytes_AS_STRING(stack[1]), data, size);
     stack[0] = Py_NewRef(transport->protocol);
+    Py_INCREF(loop);
     PyObject *result = PyObject_VectorcallMethod(
         transport->state->str_datagram_received, stack, 3, NULL);
     Py_DECREF(stack[0]);
-    Py_DECREF(stack[1]);
+    spare_give_back(&loop->spare, stack[1]);
     Py_DECREF(stack[2]);
+    Py_DECREF(loop);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -177,10 +185,10 @@ receive_one(Datagram *datagram)
     return deliver(datagram, buffer, (size_t)size, &from) < 0 ? 1 : 0;
 }
 
-/* Receives what is there, up to a batch. 0, 1 with an exception of the protocol, or
- * -errno. */
+/* Receives what is there, up to a batch; *more: it was a whole one. 0, 1 with an exception
+ * of the protocol, or -errno. */
 static int
-receive_batch(Datagram *datagram)
+receive_batch(Datagram *datagram, bool *more)
 {
     Transport *transport = &datagram->transport;
     char *buffer = transport->loop->read_buffer;
@@ -198,6 +206,7 @@ receive_batch(Datagram *datagram)
         messages[i].msg_hdr.msg_iovlen = 1;
     }
     int count = sys_recvmmsg(transport->fd, messages, CL_DATAGRAM_BATCH, MSG_DONTWAIT);
+    *more = count == CL_DATAGRAM_BATCH;
     if (count < 0) {
         return count;
     }
@@ -213,6 +222,21 @@ receive_batch(Datagram *datagram)
         }
     }
     return 0;
+}
+
+/* Receives batches until one is not full. As receive_batch. */
+static int
+receive_batches(Datagram *datagram)
+{
+    bool more = true;
+    int rc = 0;
+    for (int i = 0; rc == 0 && more && i < CL_BATCHES_PER_EVENT; i++) {
+        if (datagram->transport.conn_lost != 0) {
+            return 0;
+        }
+        rc = receive_batch(datagram, &more);
+    }
+    return rc;
 }
 
 /* 0, or -1 with what the protocol raised. */
@@ -232,7 +256,7 @@ receive(Datagram *datagram)
         }
     }
     int rc = transport->sock_family == AF_UNIX ? receive_one(datagram)
-                                               : receive_batch(datagram);
+                                               : receive_batches(datagram);
     if (rc >= 0) {
         return -rc;
     }
@@ -286,6 +310,10 @@ static int
 find_address(Datagram *datagram, PyObject *address)
 {
     if (address == datagram->known_peer) {
+        return 1;
+    }
+    if (peers_find(&datagram->peers, address, &datagram->known_addr)) {
+        Py_XSETREF(datagram->known_peer, Py_NewRef(address));
         return 1;
     }
     int rc = addr_from_object(&datagram->known_addr, datagram->transport.sock_family,
@@ -686,6 +714,10 @@ DatagramTransport_traverse(PyObject *self, visitproc visit, void *arg)
     Datagram *datagram = (Datagram *)self;
     Py_VISIT(datagram->remote);
     Py_VISIT(datagram->known_peer);
+    int rc = peers_traverse(&datagram->peers, visit, arg);
+    if (rc != 0) {
+        return rc;
+    }
     for (uint32_t i = 0; i < datagram->count; i++) {
         uint32_t at = (datagram->head + i) & (datagram->capacity - 1);
         Py_VISIT(datagram->queue[at].address);
@@ -698,6 +730,7 @@ DatagramTransport_clear(PyObject *self)
 {
     Py_CLEAR(((Datagram *)self)->remote);
     Py_CLEAR(((Datagram *)self)->known_peer);
+    peers_clear(&((Datagram *)self)->peers);
     transport_clear((Transport *)self);
     return 0;
 }
