@@ -10,7 +10,7 @@ import time
 import warnings
 
 import pytest
-from support import PY
+from support import PY, cloop_only
 from wire import Recorder, reset, run, turns, until
 
 VAR = contextvars.ContextVar("VAR", default="none")
@@ -56,6 +56,37 @@ def test_connections_of_one_poll_are_all_accepted_in_order(loop):
             sock.sendall(b"%d" % i)
         await until(lambda: all(p.data for p in factory.made))
         assert [p.data for p in factory.made] == [b"%d" % i for i in range(50)]
+        for sock in socks:
+            sock.close()
+        await stop(server, *factory.made)
+
+    run(loop, main())
+
+
+def test_a_crowd_comes_in_by_groups(impl, loop):
+    cloop_only(impl, "stock makes all the protocols before one of them hears of it")
+    waiting = []
+
+    class Crowded(Recorder):
+        def __init__(self):
+            super().__init__()
+            waiting.append(len(factory.made) + 1 - told)
+
+        def connection_made(self, transport):
+            nonlocal told
+            told += 1
+            super().connection_made(transport)
+
+    told = 0
+    factory = Keeping(Crowded)
+
+    async def main():
+        server, address = await start(loop, factory, backlog=1000)
+        socks = [socket.create_connection(address) for _ in range(400)]
+        await until(lambda: factory.connected(400))
+        assert 100 <= max(waiting) <= 130
+        names = [p.transport.get_extra_info("peername") for p in factory.made]
+        assert names == [sock.getsockname() for sock in socks]
         for sock in socks:
             sock.close()
         await stop(server, *factory.made)

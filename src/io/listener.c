@@ -1,8 +1,8 @@
 /* Accepting connections (see listener.h). Called by the poller when connections wait, and
  * by the loop's _start_serving and _stop_serving; on the loop's thread.
  *
- * At most `backlog` connections are accepted per event, each with one system call that
- * tells the peer's address too. The protocol factory runs straight away, in a copy of the
+ * At most `backlog` connections are accepted per event, and not more than
+ * CL_ACCEPTS_PER_EVENT, each with one system call that tells the peer's address too. The protocol factory runs straight away, in a copy of the
  * context in which serving began; stock makes a task for it, which a program can only
  * notice by asking for the current task in the factory.
  *
@@ -20,6 +20,10 @@
 #include "../py/pysock.h"
 #include "stream.h"
 
+/* What is made for a connection until its protocol has heard of it takes half as much
+ * memory as what stays: a crowd comes in by groups, which are larger than the usual
+ * backlog of 100. */
+#define CL_ACCEPTS_PER_EVENT 128
 /* Two reports a second at most, and back within a second. */
 #define CL_RETRY_SECONDS 0.6
 
@@ -35,7 +39,7 @@ typedef struct Listener {
     PyObject *retry;   /* TimerHandle while out of resources, or NULL */
     Watcher watcher;
     int fd;
-    int backlog;
+    int limit; /* of accepts per event */
     int proto;
     bool held;
 } Listener;
@@ -250,7 +254,7 @@ on_ready(Watcher *watcher, unsigned Py_UNUSED(events))
     Listener *listener = listener_of(watcher);
     int rc = 1;
     Py_INCREF(listener);
-    for (int i = 0; rc > 0 && i < listener->backlog && listener->held; i++) {
+    for (int i = 0; rc > 0 && i < listener->limit && listener->held; i++) {
         Addr peer;
         addr_prepare(&peer);
         int fd = sys_accept4(listener->fd, &peer.u.any, &peer.length);
@@ -313,7 +317,7 @@ Listener_init(PyObject *self, PyObject *args, PyObject *kwargs)
     listener->sock = Py_NewRef(values[1]);
     listener->factory = Py_NewRef(values[2]);
     listener->server = Py_NewRef(values[3]);
-    listener->backlog = backlog < 1 ? 1 : backlog > INT_MAX ? INT_MAX : (int)backlog;
+    listener->limit = (int)Py_MIN(Py_MAX(backlog, 1), CL_ACCEPTS_PER_EVENT);
     listener->is_shared = values[5] != NULL && PyContext_CheckExact(values[5]);
     listener->context =
         listener->is_shared ? Py_NewRef(values[5]) : PyContext_CopyCurrent();
