@@ -54,10 +54,20 @@ async def _nothing():
     pass
 
 
+def _connects_pipes_itself(loop):
+    """Does the program have a connect_read_pipe or connect_write_pipe of its own?"""
+    return any(
+        getattr(getattr(loop, name), "__func__", None)
+        is not getattr(base_events.BaseEventLoop, name)
+        for name in ("connect_read_pipe", "connect_write_pipe")
+    )
+
+
 class SubprocessTransport(unix_events._UnixSubprocessTransport):
     """asyncio's subprocess transport; signals go to this very child or to nobody."""
 
     _pidfd = None
+    _exited = None
     # Until stock's __init__ has set them: nothing to be closed.
     _proc = None
     _closed = True
@@ -86,6 +96,8 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
         that can be cancelled leaves pipes nobody closes, and a _wait() without end.
         """
         loop, proc = self._loop, self._proc
+        if _connects_pipes_itself(loop):
+            return self._connect_pipes_by_methods(waiter)
         for fd, file in enumerate((proc.stdin, proc.stdout, proc.stderr)):
             if file is None:
                 continue
@@ -101,6 +113,14 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
         self._pending_calls = None  # what is called from now on comes after that
         loop.call_soon(_set_result_unless_cancelled, waiter, None)
         return _nothing()
+
+    async def _connect_pipes_by_methods(self, waiter):
+        """Stock's way; what comes after close() is closed."""
+        await super()._connect_pipes(waiter)
+        if self._closed:
+            for protocol in self._pipes.values():
+                if protocol is not None:
+                    protocol.pipe.close()
 
     # -- the end of the child ----------------------------------------------------------
 
@@ -124,6 +144,16 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
     def _process_exited(self, returncode):
         self._close_pidfd()
         super()._process_exited(returncode)
+        if self._exited is not None and not self._exited.done():
+            self._exited.set_result(None)
+
+    async def _wait_for_exit(self):
+        """Wait for the child alone: to 3.13.9 stock's _wait() waits for its pipes too,
+        which may never have been connected.
+        """
+        if self._returncode is None:
+            self._exited = self._loop.create_future()
+            await self._exited
 
     def _kill_now(self):
         """Kill the child, of which nobody else will learn, and wait until it is gone;
@@ -270,7 +300,7 @@ class ProcessMixin:
                 raise
             except BaseException:
                 transport.close()
-                await transport._wait()
+                await transport._wait_for_exit()
                 raise
             return transport
 

@@ -8,9 +8,9 @@ coroutine over the same; write pipes can do it too, which stock's cannot.
 
 import os
 import socket
-import sys
 from asyncio.base_events import BaseEventLoop, _SendfileFallbackProtocol
 from asyncio.exceptions import SendfileNotAvailableError
+from asyncio.unix_events import _UnixSelectorEventLoop
 
 from . import _cloop
 
@@ -26,7 +26,9 @@ _BLOCK_SIZE = 256 * 1024  # asyncio.constants.SENDFILE_FALLBACK_READBUFFER_SIZE
 # What a transport is given at a time: as little as by stock, so that a peer that leaves
 # is noticed before the file's position has run away from it.
 _PIECE_SIZE = 16 * 1024
-_ALWAYS_SEEKS = sys.version_info >= (3, 14)
+# Patch releases differ (3.13.14 does, 3.13.13 does not): their own code tells.
+_update_position = _UnixSelectorEventLoop._sock_sendfile_update_filepos
+_ALWAYS_SEEKS = _update_position.__code__.co_argcount == 3  # no total_sent any more
 
 
 def check_sendfile_params(sock, file, offset, count):

@@ -663,7 +663,51 @@ def test_fallback_without_threads(loop, no_pidfd, monkeypatch, children):
     assert len(children) == 1 and is_reaped(children[0])
 
 
+def test_pipes_are_connected_by_the_programs_own_method(loop, monkeypatch):
+    calls = []
+
+    def wrap(name):
+        method = getattr(loop, name)
+
+        async def connect(factory, pipe):
+            calls.append(name)
+            return await method(factory, pipe)
+
+        monkeypatch.setattr(loop, name, connect, raising=False)
+
+    wrap("connect_read_pipe")
+    wrap("connect_write_pipe")
+
+    async def main():
+        child = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        return await child.communicate(b"through the pipes")
+
+    assert run(loop, main()) == (b"through the pipes", None)
+    assert calls == ["connect_write_pipe", "connect_read_pipe"]
+
+
 # -- failures and cancellation ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+def test_a_pipe_that_the_program_does_not_connect(
+    loop, impl, monkeypatch, children, error
+):
+    stock_fault(impl, sys.version_info < (3, 13, 10), "it waits for the pipe (gh-103847)")
+
+    async def connect(factory, pipe):
+        pipe.close()
+        raise error
+
+    monkeypatch.setattr(loop, "connect_read_pipe", connect, raising=False)
+
+    async def main():
+        with pytest.raises(error):
+            await asyncio.create_subprocess_exec("sleep", "100", stdout=PIPE)
+
+    loop.run_until_complete(main())
+    turn(loop, 3)
+    assert len(children) == 1 and children[0].returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("where", ["pidfd", "pipe", "task", "reader"])

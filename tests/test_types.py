@@ -148,6 +148,9 @@ def test_stub_has_what_the_type_has(cls):
 def test_stub_agrees_with_the_docstring(cls, name):
     found = runtime_shape(getattr(_cloop, cls), name)
     assert found is not None, f"{cls}.{name} has no signature in its docstring"
+    if name == "create_task" and sys.version_info[:2] == (3, 13):
+        # A stub knows no patch releases: **kwargs came with 3.13.3.
+        found = [parameter for parameter in found if parameter[0] != "kwargs"]
     assert found == STUBS[cls][name]
 
 

@@ -24,10 +24,12 @@ not_available(SockOp *op, const char *message)
     return -1;
 }
 
+/* Puts the file where sending has come to. In newer patch releases stock does so when
+ * nothing was sent too: its function takes (self, fileno, offset), and no total_sent. */
 static void
 update_position(SockOp *op)
 {
-    if (op->done > 0 || CL_SENDFILE_ALWAYS_SEEKS) {
+    if (op->done > 0 || PyLong_AsLong(op->state->update_position_arity) == 3) {
         (void)sys_seek(op->file_fd, op->file_offset);
     }
 }

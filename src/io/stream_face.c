@@ -158,14 +158,9 @@ StreamTransport_write(PyObject *self, PyObject *data)
     Py_buffer view;
     bool is_bytes = PyBytes_Check(data);
     if (!is_bytes && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
-        PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(data), "__name__");
-        if (name != NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         "data argument must be a " CL_STREAM_DATA_TYPES ", not %R",
-                         name);
-            Py_DECREF(name);
-        }
-        return NULL;
+        /* What is wrong with it, in the words of the running patch release. */
+        PyObject *arguments[] = {self, data};
+        return PyObject_Vectorcall(transport->state->stock_write, arguments, 2, NULL);
     }
     if (check_writable(stream, "write", "write") < 0) {
         return NULL;

@@ -69,8 +69,6 @@
 #define CL_HAVE_VECTOR_WRITELINES CL_PY312
 /* ... and leaves out what is false, whatever it is. */
 #define CL_WRITELINES_SKIPS_FALSE CL_PY314
-/* sendfile() puts the file where it was to begin, even when there is nothing to send. */
-#define CL_SENDFILE_ALWAYS_SEEKS CL_PY314
 /* ssl_shutdown_timeout also limits how long what is queued for the peer may take. */
 #define CL_SHUTDOWN_TIMEOUT_TO_THE_END CL_PY314
 /* What a task that is done says it was asked for. */
@@ -87,8 +85,11 @@
 /* call_later(None) and call_at(None) are refused by name. */
 #define CL_REFUSES_NO_DELAY CL_PY311
 /* The signature of Loop.create_task. */
-#if CL_PY314
+#if CL_PY314 || (PY_VERSION_HEX >> 8) == 0x030D03
 #define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, **kwargs)"
+#elif PY_VERSION_HEX >= 0x030D0400
+#define CL_CREATE_TASK_SIGNATURE                                                       \
+    "create_task($self, coro, *, name=None, context=None, **kwargs)"
 #elif CL_PY311
 #define CL_CREATE_TASK_SIGNATURE "create_task($self, coro, *, name=None, context=None)"
 #else
@@ -101,13 +102,6 @@
 #else
 #define CL_ISCOROUTINEFUNCTION "iscoroutinefunction"
 #endif
-/* What a stream transport says it takes. */
-#if CL_PY314
-#define CL_STREAM_DATA_TYPES "bytes, bytearray, or memoryview object"
-#else
-#define CL_STREAM_DATA_TYPES "bytes-like object"
-#endif
-
 /* Where _ssl's objects keep their SSL * and SSL_CTX * (tls/library.h). */
 #define CL_TLS_LAYOUT_KNOWN (PY_VERSION_HEX < 0x03100000)
 

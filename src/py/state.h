@@ -92,6 +92,9 @@
     X(SSLZeroReturnError, "asyncio.sslproto", "ssl.SSLZeroReturnError", 0)             \
     X(SSLEOFError, "asyncio.sslproto", "ssl.SSLEOFError", 0)                           \
     X(SSLCertVerificationError, "asyncio.sslproto", "ssl.SSLCertVerificationError", 0) \
+    X(stock_write, "asyncio.selector_events", "_SelectorSocketTransport.write", 1)     \
+    X(update_position_arity, "asyncio.unix_events",                                    \
+      "_UnixSelectorEventLoop._sock_sendfile_update_filepos.__code__.co_argcount", 1)  \
     X(sendfile_native, "asyncio.constants", "_SendfileMode.TRY_NATIVE", 1)             \
     X(sendfile_fallback, "asyncio.constants", "_SendfileMode.FALLBACK", 1)             \
     X(SendfileNotAvailableError, "asyncio.exceptions", "SendfileNotAvailableError", 1) \
