@@ -91,14 +91,16 @@ module_exec(PyObject *module)
         {&reader_op_spec, NULL, &state->ReaderOpType},
         {&native_reader_spec, state->StreamReader, &state->NativeReaderType},
         {&native_writer_spec, state->StreamWriter, &state->NativeWriterType},
+        {&native_protocol_spec, state->StreamReaderProtocol,
+         &state->NativeProtocolType},
     };
     for (size_t i = 0; rc == 0 && i < CL_COUNT_OF(types); i++) {
         rc = state_add_type(module, types[i].spec, types[i].base, types[i].slot);
     }
     Py_DECREF(datagram_bases);
     if (rc < 0 || task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
-        || datagram_complete_type(state) < 0 || pipe_complete_types(state) < 0
-        || tls_complete_type(state) < 0
+        || reader_complete_types(state) < 0 || datagram_complete_type(state) < 0
+        || pipe_complete_types(state) < 0 || tls_complete_type(state) < 0
         || add_methods(state->LoopType, sockops_methods) < 0
         || PyModule_AddFunctions(module, task_functions) < 0
         || PyModule_AddFunctions(module, child_functions) < 0

@@ -11,6 +11,7 @@ import pickle
 import random
 import socket
 import sys
+import sysconfig
 import termios
 import types
 import warnings
@@ -19,8 +20,19 @@ from asyncio import streams
 from unittest import mock
 
 import pytest
-from support import PY, Reports, cloop_only, fast_only, is_fast, run_program, without_gc
+from support import (
+    PY,
+    Reports,
+    cloop_only,
+    fast_only,
+    is_fast,
+    plain,
+    run_program,
+    without_gc,
+)
 from tls_support import Contexts
+
+import cloop
 
 LIMIT = 20.0
 
@@ -254,6 +266,143 @@ def test_the_class_can_be_assigned(loop):
         assert await pair.reader.readline() == b"theirs\n"
         with pytest.raises(TypeError):
             pair.reader.__class__ = int
+
+    with_pair(loop, body)
+
+
+# -- what is made when it is asked for -------------------------------------------------
+
+
+@both_sides
+def test_protocol_and_writer_have_all_their_attributes(loop, side):
+    async def body(pair):
+        protocol, writer = pair.writer._protocol, pair.writer
+        assert protocol.__class__ is asyncio.StreamReaderProtocol
+        assert plain(repr(protocol)) == plain(object.__repr__(protocol))
+        assert repr(protocol).startswith("<asyncio.streams.StreamReaderProtocol object")
+        made = asyncio.StreamReaderProtocol(
+            pair.reader, (lambda *pair: None) if side is accepted else None, loop=loop
+        )
+        for name in set(vars(made)) | set(dir(made)):
+            assert hasattr(protocol, name), name
+        assert set(dir(protocol)) >= set(dir(made))
+        assert set(vars(protocol)) == set(vars(made))
+        plain_writer = asyncio.StreamWriter(
+            writer.transport, protocol, pair.reader, loop
+        )
+        assert set(vars(writer)) == set(vars(plain_writer))
+        for op in (protocol, writer):
+            for name, value in vars(op).items():
+                assert getattr(op, name) is value
+
+    with_pair(loop, body, side)
+
+
+@both_sides
+def test_attributes_that_come_late(loop, side):
+    async def body(pair):
+        protocol, writer = pair.writer._protocol, pair.writer
+        closed = protocol._closed
+        assert asyncio.isfuture(closed) and not closed.done()
+        assert protocol._closed is closed
+        assert protocol._get_close_waiter(writer) is closed
+        if hasattr(protocol, "_drain_waiters"):  # 3.8 has one waiter only
+            waiters = protocol._drain_waiters
+            assert type(waiters) is collections.deque and not waiters
+            assert protocol._drain_waiters is waiters
+            protocol._drain_waiters = other = collections.deque()
+            assert protocol._drain_waiters is other
+            del protocol._drain_waiters
+            protocol._drain_waiters = other
+        if hasattr(writer, "_complete_fut"):
+            assert writer._complete_fut.result() is None
+            assert writer._complete_fut is writer._complete_fut
+        writer.close()
+        assert await asyncio.wait_for(writer.wait_closed(), LIMIT) is None
+        assert closed.done() and protocol._closed is closed
+
+    with_pair(loop, body, side)
+
+
+@both_sides
+def test_wait_closed_before_and_after_the_end(loop, side):
+    async def body(pair):
+        early = [asyncio.ensure_future(pair.writer.wait_closed()) for _ in range(2)]
+        await asyncio.sleep(0)
+        pair.writer.close()
+        await asyncio.gather(*early)
+        await pair.writer.wait_closed()
+        assert pair.writer._protocol._closed.result() is None
+
+    with_pair(loop, body, side)
+
+
+def test_what_somebody_holds_stays_the_same(loop):
+    async def main():
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        closed = protocol._closed
+        waiters = getattr(protocol, "_drain_waiters", None)
+        transport, _ = await loop.create_connection(lambda: protocol, sock=near)
+        assert protocol._closed is closed
+        assert getattr(protocol, "_drain_waiters", None) is waiters
+        transport.abort()
+        await closed
+        far.close()
+
+    run(loop, main())
+
+
+def test_late_attributes_survive_another_class(loop):
+    class Protocol(asyncio.StreamReaderProtocol):
+        pass
+
+    class Writer(asyncio.StreamWriter):
+        pass
+
+    async def body(pair):
+        protocol, writer = pair.writer._protocol, pair.writer
+        protocol.__class__ = Protocol
+        writer.__class__ = Writer
+        assert type(protocol) is Protocol and type(writer) is Writer
+        assert not protocol._closed.done()
+        assert not getattr(protocol, "_drain_waiters", None)
+        await pair.send(b"line\n")
+        assert await pair.reader.readline() == b"line\n"
+        writer.write(b"answer")
+        await writer.drain()
+        assert pair.far.recv(10) == b"answer"
+        writer.close()
+        await writer.wait_closed()
+
+    with_pair(loop, body, accepted)
+
+
+def test_an_idle_connection_holds_one_future(impl, loop):
+    fast_only(impl, "stock makes them at once")
+    if PY < (3, 11) or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("dicts that can lose an attribute and stay small: 3.11, with a GIL")
+
+    def count():
+        gc.collect()
+        kinds = (cloop.Future, collections.deque)
+        return [sum(type(x) is kind for x in gc.get_objects()) for kind in kinds]
+
+    async def body(pair):
+        before = count()
+        async with contextlib.AsyncExitStack() as stack:
+            reads = []
+            for _ in range(10):
+                other = await stack.enter_async_context(accepted(loop))
+                reads.append(loop.create_task(other.reader.read(1)))
+            await asyncio.sleep(0)
+            futures, deques = count()
+            assert futures - before[0] <= 2 * 10  # one is the fixture's own
+            assert deques - before[1] < 10
+            for read in reads:
+                read.cancel()
 
     with_pair(loop, body)
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../core/future.h"
+#include "reader_lazy.h"
 
 /* -- is all as asyncio left it? -------------------------------------------------------- */
 
@@ -150,9 +151,9 @@ has_plain_loop(State *state, PyObject *dict)
 /* op.__class__ = type, which adds nothing to the instance. A failure is no more than an
  * occasion missed. */
 static void
-change_class(PyObject *op, PyTypeObject *type)
+change_class(State *state, PyObject *op, PyTypeObject *type)
 {
-    if (PyObject_SetAttrString(op, "__class__", (PyObject *)type) < 0) {
+    if (PyObject_SetAttr(op, state->str_class, (PyObject *)type) < 0) {
         PyErr_Clear();
     }
 }
@@ -170,7 +171,7 @@ adopt_reader(State *state, PyObject *dict)
     if ((PyObject *)Py_TYPE(reader) == state->StreamReader) {
         PyObject *attributes = reader_attributes(state, reader);
         if (attributes != NULL && has_plain_loop(state, attributes)) {
-            change_class(reader, state->NativeReaderType);
+            change_class(state, reader, state->NativeReaderType);
         }
         Py_XDECREF(attributes);
     }
@@ -191,9 +192,12 @@ client_connected(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     }
     if (nargs == 2 && (PyObject *)Py_TYPE(args[1]) == state->StreamWriter
         && reader_class_is_plain(state, CL_WRITER_CLASS)) {
-        change_class(args[1], native);
+        change_class(state, args[1], native);
     }
     PyObject *attributes = nargs == 2 ? reader_vars(args[1]) : NULL;
+    if (CL_HAVE_SHARED_KEYS && attributes != NULL && Py_IS_TYPE(args[1], native)) {
+        reader_lazy_drop(state, attributes, CL_WRITER_CLASS);
+    }
     PyObject *protocol =
         attributes != NULL ? reader_field(state, attributes, CL_WRITER_PROTOCOL) : NULL;
     PyObject *dict = protocol != NULL ? reader_vars(protocol) : NULL;
@@ -233,10 +237,22 @@ adopt_writer(State *state, PyObject *dict)
     Py_XDECREF(self);
 }
 
+static void
+adopt_protocol(State *state, PyObject *protocol, PyObject *dict)
+{
+    if (!CL_HAVE_SHARED_KEYS || Py_IS_TYPE(protocol, state->NativeProtocolType)) {
+        return;
+    }
+    change_class(state, protocol, state->NativeProtocolType);
+    if (Py_IS_TYPE(protocol, state->NativeProtocolType)) {
+        reader_lazy_drop(state, dict, CL_READER_PROTOCOL_CLASS);
+    }
+}
+
 bool
 reader_adopt(State *state, PyObject *protocol)
 {
-    if (!CL_FASTPATH || (PyObject *)Py_TYPE(protocol) != state->StreamReaderProtocol
+    if (!CL_FASTPATH || !reader_is_protocol(state, protocol)
         || !reader_class_is_plain(state, CL_READER_PROTOCOL_CLASS)) {
         return false;
     }
@@ -246,6 +262,7 @@ reader_adopt(State *state, PyObject *protocol)
     }
     adopt_reader(state, dict);
     adopt_writer(state, dict);
+    adopt_protocol(state, protocol, dict);
     Py_DECREF(dict);
     return true;
 }
@@ -349,7 +366,7 @@ feed(State *state, PyObject *dict, const char *data, size_t size)
 int
 reader_feed(State *state, PyObject *protocol, const char *data, size_t size)
 {
-    if (!CL_FASTPATH || (PyObject *)Py_TYPE(protocol) != state->StreamReaderProtocol
+    if (!CL_FASTPATH || !reader_is_protocol(state, protocol)
         || !reader_class_is_plain(state, CL_READER_PROTOCOL_CLASS)) {
         return 0;
     }

@@ -12,7 +12,8 @@
  *
  *     reader.c         is all as asyncio left it? adopting, feeding
  *     reader_fields.c  where the attributes stand
- *     reader_face.c    NativeReader, NativeWriter
+ *     reader_face.c    NativeReader, NativeWriter, NativeProtocol
+ *     reader_lazy.c    attributes of the latter two that are made when asked for
  *     reader_op.c      what their methods return: an object with a coroutine's face
  *     reader_read.c    the work of those */
 #ifndef CL_IO_READER_H
@@ -55,6 +56,14 @@ reader_class_is_plain(State *state, ReaderClass which)
         return true;
     }
     return reader_class_look(state, which);
+}
+
+/* True for asyncio's own protocol, no subclass, which may have become native. */
+static inline bool
+reader_is_protocol(const State *state, PyObject *op)
+{
+    return Py_IS_TYPE(op, state->NativeProtocolType)
+           || (PyObject *)Py_TYPE(op) == state->StreamReaderProtocol;
 }
 
 /* New ref: the attributes of a reader whose class is plain and whose instance overrides
@@ -119,7 +128,15 @@ extern const ReaderOpKind reader_op_drain;
 
 /* -- reader_face.c ---------------------------------------------------------------------- */
 
+/* Of `__class__`. */
+PyObject *reader_get_class(PyObject *self, void *closure);
+int reader_set_class(PyObject *self, PyObject *value, void *closure);
+
+/* Once the types are made. 0 or -1. */
+int reader_complete_types(State *state);
+
 extern PyType_Spec native_reader_spec;
 extern PyType_Spec native_writer_spec;
+extern PyType_Spec native_protocol_spec;
 
 #endif

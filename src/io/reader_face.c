@@ -1,10 +1,11 @@
-/* NativeReader and NativeWriter: subclasses of asyncio's StreamReader and StreamWriter
- * with nothing in the instance, to which objects are switched by __class__ (see
+/* NativeReader, NativeWriter and NativeProtocol: subclasses of asyncio's StreamReader,
+ * StreamWriter and StreamReaderProtocol with nothing in the instance, to which objects are switched by __class__ (see
  * reader.h). Called from Python, on the loop's thread.
  *
  * `__class__` says asyncio's own class, so that reprs, mocks and comparisons by it are as
  * ever; only type() sees the difference. */
 #include "reader.h"
+#include "reader_lazy.h"
 
 /* field: where its _loop is. Borrowed: the loop whose operations may do the work of self's methods, or NULL (no
  * exception): asyncio's own are to be called. In debug mode that is always so: where a
@@ -132,26 +133,31 @@ StreamWriter_drain(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 
 /* -- __class__ -------------------------------------------------------------------------------- */
 
-static PyObject *
-Native_get_class(PyObject *self, void *writer)
+PyObject *
+reader_get_class(PyObject *self, void *Py_UNUSED(closure))
 {
     State *state = state_of_type(Py_TYPE(self));
     if (state == NULL) {
         return NULL;
     }
-    PyTypeObject *native = writer ? state->NativeWriterType : state->NativeReaderType;
-    return Py_NewRef(Py_IS_TYPE(self, native) ? (PyObject *)native->tp_base
-                                              : (PyObject *)Py_TYPE(self));
+    PyTypeObject *type = Py_TYPE(self);
+    bool native = type == state->NativeReaderType || type == state->NativeWriterType
+                  || type == state->NativeProtocolType;
+    return Py_NewRef((PyObject *)(native ? type->tp_base : type));
 }
 
-/* As object.__class__ does it. */
-static int
-Native_set_class(PyObject *self, PyObject *value, void *Py_UNUSED(writer))
+/* As object.__class__ does it. Another class knows nothing of what is made when asked
+ * for. */
+int
+reader_set_class(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    PyObject *name = PyUnicode_FromString("__class__");
-    PyObject *descriptor =
-        name == NULL ? NULL : _PyType_Lookup(&PyBaseObject_Type, name);
-    Py_XDECREF(name);
+    State *state = state_of_type(Py_TYPE(self));
+    if (state == NULL
+        || (!Py_IS_TYPE(self, state->NativeReaderType)
+            && reader_lazy_fill(state, self) < 0)) {
+        return -1;
+    }
+    PyObject *descriptor = _PyType_Lookup(&PyBaseObject_Type, state->str_class);
     if (descriptor == NULL) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_AttributeError, "__class__");
@@ -212,12 +218,7 @@ static PyMethodDef writer_methods[] = {
 };
 
 static PyGetSetDef reader_getset[] = {
-    {"__class__", Native_get_class, Native_set_class, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyGetSetDef writer_getset[] = {
-    {"__class__", Native_get_class, Native_set_class, NULL, "writer"},
+    {"__class__", reader_get_class, reader_set_class, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -232,7 +233,13 @@ static PyType_Slot reader_slots[] = {
 static PyType_Slot writer_slots[] = {
     {Py_tp_doc, "asyncio.StreamWriter, whose methods answer in C when they can."},
     {Py_tp_methods, writer_methods},
-    {Py_tp_getset, writer_getset},
+    {Py_tp_getset, reader_lazy_writer},
+    {0, NULL},
+};
+
+static PyType_Slot protocol_slots[] = {
+    {Py_tp_doc, "asyncio.StreamReaderProtocol, of whose attributes some come late."},
+    {Py_tp_getset, reader_lazy_protocol},
     {0, NULL},
 };
 
@@ -248,3 +255,25 @@ PyType_Spec native_writer_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = writer_slots,
 };
+
+PyType_Spec native_protocol_spec = {
+    .name = "cloop._StreamReaderProtocol",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = protocol_slots,
+};
+
+/* asyncio's protocol has object's repr, which says what type() does. */
+int
+reader_complete_types(State *state)
+{
+    static const char *const names[] = {"__module__", "__qualname__"};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < CL_COUNT_OF(names); i++) {
+        PyObject *value = PyObject_GetAttrString(state->StreamReaderProtocol, names[i]);
+        rc = value == NULL ? -1
+                           : PyObject_SetAttrString(
+                               (PyObject *)state->NativeProtocolType, names[i], value);
+        Py_XDECREF(value);
+    }
+    return rc;
+}

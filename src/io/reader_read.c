@@ -329,7 +329,7 @@ is_open(State *state, PyObject *transport)
 static bool
 is_writable(State *state, PyObject *protocol)
 {
-    if ((PyObject *)Py_TYPE(protocol) != state->StreamReaderProtocol
+    if (!reader_is_protocol(state, protocol)
         || !reader_class_is_plain(state, CL_READER_PROTOCOL_CLASS)) {
         return false;
     }

@@ -115,7 +115,13 @@
 #define CL_FUTURE_BASE 304
 #define CL_HANDLE_BASE 176
 #else
+/* 3.11, 3.12: 176 bytes, and these versions get no more than security fixes; 3.13: 144;
+ * the others: at most 192. */
+#if CL_PY311 && !CL_PY314 && !defined(Py_TRACE_REFS)
+#define CL_FUTURE_BASE 176
+#else
 #define CL_FUTURE_BASE 208
+#endif
 #define CL_HANDLE_BASE 112
 #endif
 

@@ -28,7 +28,8 @@
     X(SockOpType)                                                                      \
     X(ReaderOpType)                                                                    \
     X(NativeReaderType)                                                                \
-    X(NativeWriterType)
+    X(NativeWriterType)                                                                \
+    X(NativeProtocolType)
 
 /* Objects of the standard library: X(member, module, attribute path, required). */
 #define CL_STATE_IMPORTS(X)                                                            \
@@ -109,6 +110,7 @@
     X(StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol", 1)              \
     X(streams_dict, "asyncio.streams", "__dict__", 1)                                  \
     X(IncompleteReadError, "asyncio.exceptions", "IncompleteReadError", 1)             \
+    X(deque, "collections", "deque", 1)                                                \
     X(SimpleNamespace, "types", "SimpleNamespace", 1)                                  \
     X(logger, "asyncio.log", "logger", 1)                                              \
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks", 1)                              \
@@ -139,8 +141,11 @@
     X(str_cancel, "cancel")                                                            \
     X(str_check_handshake, "_check_handshake_timeout")                                 \
     X(str_check_shutdown, "_check_shutdown_timeout")                                   \
+    X(str_class, "__class__")                                                          \
     X(str_client_connected_cb, "_client_connected_cb")                                 \
     X(str_close, "close")                                                              \
+    X(str_closed, "_closed")                                                           \
+    X(str_complete_fut, "_complete_fut")                                               \
     X(str_connect, "connect")                                                          \
     X(str_connection_lost, "connection_lost")                                          \
     X(str_connection_lost_flag, "_connection_lost")                                    \
