@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import time
 
 import pytest
 
 PY = sys.version_info[:2]
+HAS_GIL = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 def cloop_only(impl, why):

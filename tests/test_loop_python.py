@@ -5,17 +5,15 @@ import concurrent.futures
 import gc
 import logging
 import socket
-import sys
 import threading
 import time
 import warnings
 import weakref
 
 import pytest
+from support import HAS_GIL, PY
 
 import cloop
-
-PY = sys.version_info[:2]
 
 
 @pytest.fixture
@@ -155,6 +153,7 @@ def test_debug_mode_refuses_what_cannot_be_called(loop):
     )
 
 
+@pytest.mark.skipif(not HAS_GIL, reason="the pool's thread owns the result's count")
 def test_nothing_of_a_finished_call_is_left_for_the_collector(impl, loop):
     class Result:
         pass

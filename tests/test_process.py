@@ -693,7 +693,8 @@ def test_pipes_are_connected_by_the_programs_own_method(loop, monkeypatch):
 def test_a_pipe_that_the_program_does_not_connect(
     loop, impl, monkeypatch, children, error
 ):
-    stock_fault(impl, sys.version_info < (3, 13, 10), "it waits for the pipe (gh-103847)")
+    before = sys.version_info < (3, 13, 10)
+    stock_fault(impl, before, "it waits for the pipe (gh-103847)")
 
     async def connect(factory, pipe):
         pipe.close()

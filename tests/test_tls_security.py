@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("trustme")
 
 import tls_support
-from support import cloop_only, run_program
+from support import HAS_GIL, cloop_only, run_program
 from tls_support import (
     Echo,
     Peer,
@@ -244,6 +244,7 @@ print(count_secrets())
 @pytest.mark.skipif(
     ssl.OPENSSL_VERSION_INFO < (3, 0), reason="OpenSSL keeps what it has decrypted"
 )
+@pytest.mark.skipif(not HAS_GIL, reason="such builds cannot use malloc")
 def test_no_secret_is_left_in_freed_memory(impl):
     cloop_only(impl, "stock's copies are Python objects")
     done = run_program(impl, SECRETS, impl.way, PYTHONMALLOC="malloc")

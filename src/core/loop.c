@@ -157,6 +157,12 @@ loop_schedule(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t 
             return NULL;
         }
     }
+#ifdef Py_GIL_DISABLED
+    /* What this thread has posted while the loop did not run comes before this. */
+    if (loop_take_mail(loop) < 0) {
+        return NULL;
+    }
+#endif
     PyObject *handle = handle_new_hidden(loop, callback, args, nargs, context);
     if (handle != NULL && loop_push_handle(loop, handle) < 0) {
         Py_CLEAR(handle);

@@ -149,6 +149,9 @@ loop_entry_is_handle(const RingEntry *entry)
 /* Puts a handle of ours on the ring, in whatever state the loop is. 0 or -1. */
 int loop_push_handle(Loop *loop, PyObject *handle);
 
+/* Moves the inbox to the ring (free-threaded builds only). 0 or -1. */
+int loop_take_mail(Loop *loop);
+
 /* Runs an entry at once, as the ring would in its turn; steals its references. 0, or -1
  * with an exception to leave the loop. */
 int loop_run_entry(Loop *loop, RingEntry entry);

@@ -163,8 +163,7 @@ loop_poll(Loop *loop, bool first)
     return rc;
 }
 
-/* Moves the inbox to the ring (free-threaded builds only). 0 or -1. */
-static int
+int
 loop_take_mail(Loop *loop)
 {
     if (CL_LIKELY(!atomic_load_explicit(&loop->has_mail, memory_order_relaxed))) {

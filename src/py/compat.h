@@ -105,6 +105,13 @@
 /* Where _ssl's objects keep their SSL * and SSL_CTX * (tls/library.h). */
 #define CL_TLS_LAYOUT_KNOWN (PY_VERSION_HEX < 0x03100000)
 
+/* What several threads change without a lock, where no GIL keeps them apart. */
+#ifdef Py_GIL_DISABLED
+#define CL_SHARED _Atomic
+#else
+#define CL_SHARED
+#endif
+
 /* -- where our part of an asyncio subclass begins -------------------------------- */
 
 /* Our Future and Task follow asyncio.Task's C struct, our handles asyncio.TimerHandle's

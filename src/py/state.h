@@ -265,7 +265,7 @@ typedef struct State {
     /* The keys of their instances' dicts (reader_fields.c), or NULL. */
     const void *stream_keys[3];
     bool knows_stream_keys[3];
-    uint64_t next_task_name;
+    CL_SHARED uint64_t next_task_name;
     /* Offsets in asyncio.Task's own struct; 0: not known (task_registry.c). */
     size_t shown_coro;
     size_t shown_name;
