@@ -143,6 +143,9 @@ def test_no_python_function_of_the_streams_runs_for_what_comes(impl, loop, side)
 
     async def body(pair):
         called = []
+        if side is client:  # whose writer shows itself by writing
+            pair.writer.write(b"first")
+            assert pair.far.recv(100) == b"first"
 
         def profile(frame, event, arg):
             if event == "call" and frame.f_code.co_filename == streams.__file__:
@@ -158,16 +161,73 @@ def test_no_python_function_of_the_streams_runs_for_what_comes(impl, loop, side)
             await pair.send(b"much more than that, surely")
             assert await waiting == b" fourmuch more than "
             assert await pair.reader.read(100) == b"that, surely"
-            if side is accepted:
-                pair.writer.write(b"answer")
-                await pair.writer.drain()
+            pair.writer.write(b"answer")
+            await pair.writer.drain()
         finally:
             sys.setprofile(None)
         assert called == []
-        if side is accepted:
-            assert pair.far.recv(100) == b"answer"
+        assert pair.far.recv(100) == b"answer"
 
     with_pair(loop, body, side)
+
+
+def test_a_clients_writer_is_native_once_it_has_written(impl, loop):
+    fast_only(impl, "there is no other class")
+
+    async def body(pair):
+        writer = pair.writer
+        assert type(writer) is asyncio.StreamWriter
+        writer.transport.write(b"by another way; ")
+        assert type(writer) is asyncio.StreamWriter
+        writer.write(b"by itself")
+        assert type(writer) is not asyncio.StreamWriter
+        await writer.drain()
+        await asyncio.sleep(0)  # the second write of a turn leaves at its end
+        assert pair.far.recv(100) == b"by another way; by itself"
+
+    with_pair(loop, body)
+
+
+@pytest.mark.parametrize("how", ["subclass", "two", "lambda", "wrapped", "patched"])
+def test_other_writers_of_a_clients_transport(loop, how, monkeypatch):
+    class Mine(asyncio.StreamWriter):
+        def write(self, data):
+            return super().write(data.upper())
+
+    async def body(pair):
+        writer, transport = pair.writer, pair.writer.transport
+        if how == "subclass":
+            writer.__class__ = Mine
+        elif how == "two":
+            writer = asyncio.StreamWriter(
+                transport, writer._protocol, pair.reader, loop
+            )
+            writer.write(b"first ")
+        elif how == "lambda":
+            writer.write = lambda data, self=None: transport.write(data)
+        elif how == "wrapped":
+            inner, writer._transport = writer._transport, mock.Mock()
+            writer._transport.write = inner.write
+            writer._transport.is_closing = inner.is_closing
+        else:
+            stock = asyncio.StreamWriter.write
+
+            def write(self, data):
+                stock(self, data + b"!")
+
+            monkeypatch.setattr(asyncio.StreamWriter, "write", write)
+        for _ in range(4):
+            writer.write(b"x")
+            await writer.drain()
+        pair.writer.write(b"y")
+        expected = {"subclass": b"XXXXY", "patched": b"x!x!x!x!y!"}
+        expected["two"] = b"first xxxxy"
+        await asyncio.sleep(0)
+        assert pair.far.recv(100) == expected.get(how, b"xxxxy")
+        if how == "wrapped":
+            writer._transport = inner
+
+    with_pair(loop, body)
 
 
 def test_servers_connections_are_native(impl, loop):

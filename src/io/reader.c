@@ -127,6 +127,9 @@ reader_limit(State *state, PyObject *dict)
     return size < 0 ? -1 : size;
 }
 
+/* A client's writer shows itself at its first write; others write to the transport too. */
+#define CL_CALLER_TRIES 3
+
 /* -- adopting --------------------------------------------------------------------------- */
 
 /* True when the loop of the reader is one of ours that makes its futures as we do. */
@@ -178,6 +181,16 @@ adopt_reader(State *state, PyObject *dict)
     Py_DECREF(reader);
 }
 
+/* writer is a StreamWriter with these attributes. */
+static void
+make_writer_native(State *state, PyObject *writer, PyObject *dict)
+{
+    change_class(state, writer, state->NativeWriterType);
+    if (CL_HAVE_SHARED_KEYS && Py_IS_TYPE(writer, state->NativeWriterType)) {
+        reader_lazy_drop(state, dict, CL_WRITER_CLASS);
+    }
+}
+
 /* What a server's protocol calls instead of its client_connected_cb, once: self is
  * (NativeWriter, client_connected_cb). Makes the writer native, puts things back and
  * goes on. There is no other moment between the writer's making and its first use. */
@@ -190,13 +203,10 @@ client_connected(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     if (state == NULL) {
         return NULL;
     }
-    if (nargs == 2 && (PyObject *)Py_TYPE(args[1]) == state->StreamWriter
-        && reader_class_is_plain(state, CL_WRITER_CLASS)) {
-        change_class(state, args[1], native);
-    }
     PyObject *attributes = nargs == 2 ? reader_vars(args[1]) : NULL;
-    if (CL_HAVE_SHARED_KEYS && attributes != NULL && Py_IS_TYPE(args[1], native)) {
-        reader_lazy_drop(state, attributes, CL_WRITER_CLASS);
+    if (attributes != NULL && (PyObject *)Py_TYPE(args[1]) == state->StreamWriter
+        && reader_class_is_plain(state, CL_WRITER_CLASS)) {
+        make_writer_native(state, args[1], attributes);
     }
     PyObject *protocol =
         attributes != NULL ? reader_field(state, attributes, CL_WRITER_PROTOCOL) : NULL;
@@ -247,6 +257,55 @@ adopt_protocol(State *state, PyObject *protocol, PyObject *dict)
     if (Py_IS_TYPE(protocol, state->NativeProtocolType)) {
         reader_lazy_drop(state, dict, CL_READER_PROTOCOL_CLASS);
     }
+}
+
+/* New ref: the `self` of the StreamWriter.write() that is running now, or NULL. May leave
+ * an exception. */
+static PyObject *
+find_caller(State *state)
+{
+    PyObject *frame = (PyObject *)PyEval_GetFrame();
+    PyObject *write = PyObject_GetAttr(state->StreamWriter, state->str_write);
+    PyObject *code = frame != NULL ? PyObject_GetAttrString(frame, "f_code") : NULL;
+    PyObject *found = NULL;
+    if (write != NULL && code != NULL && PyFunction_Check(write)
+        && PyFunction_GET_CODE(write) == code) {
+        PyObject *locals = PyObject_GetAttrString(frame, "f_locals");
+        found = locals != NULL ? PyMapping_GetItemString(locals, "self") : NULL;
+        Py_XDECREF(locals);
+    }
+    Py_XDECREF(code);
+    Py_XDECREF(write);
+    return found;
+}
+
+void
+reader_adopt_caller(State *state, PyObject *transport)
+{
+    if (!reader_class_is_plain(state, CL_WRITER_CLASS)) {
+        return;
+    }
+    PyObject *writer = find_caller(state);
+    PyObject *dict =
+        writer != NULL && (PyObject *)Py_TYPE(writer) == state->StreamWriter
+            ? reader_vars(writer)
+            : NULL;
+    if (dict != NULL && reader_field(state, dict, CL_WRITER_TRANSPORT) == transport) {
+        make_writer_native(state, writer, dict);
+    }
+    Py_XDECREF(dict);
+    Py_XDECREF(writer);
+    PyErr_Clear();
+}
+
+uint8_t
+reader_count_tries(State *state, PyObject *protocol)
+{
+    PyObject *dict = reader_vars(protocol);
+    bool is_client =
+        dict != NULL && reader_get(dict, state->str_client_connected_cb) == Py_None;
+    Py_XDECREF(dict);
+    return is_client ? CL_CALLER_TRIES : 0;
 }
 
 bool

@@ -28,6 +28,15 @@
  * can be. True: reader_feed is worth being asked. Never fails. */
 bool reader_adopt(State *state, PyObject *protocol);
 
+/* asyncio.open_connection makes its writer out of our sight, and there is nothing in it
+ * that calls us before its first write(). This is called by the first write of a
+ * transport whose protocol was adopted, as often as reader_count_tries says, and makes
+ * the writer native that is writing. Never fails. */
+void reader_adopt_caller(State *state, PyObject *transport);
+
+/* 0 for what is no client's protocol. protocol: adopted. */
+uint8_t reader_count_tries(State *state, PyObject *protocol);
+
 /* protocol.data_received(data). 1, or 0 when nothing was done and the method is to be
  * called, or -1 with what the method would raise. The caller holds a ref to protocol. */
 int reader_feed(State *state, PyObject *protocol, const char *data, size_t size);

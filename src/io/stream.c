@@ -51,6 +51,7 @@ stream_set_protocol(Stream *stream, PyObject *protocol)
     }
     else if (reader_adopt(stream->transport.state, protocol)) {
         sink = &stream_reader_sink;
+        stream->writer_tries = reader_count_tries(stream->transport.state, protocol);
     }
     stream_set_sink(stream, protocol, sink);
     return 0;

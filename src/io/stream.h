@@ -53,6 +53,8 @@ struct Stream {
     bool large;     /* the last arrival was a large one: expect another */
     uint8_t quiet_events; /* so many filled buffers are taken for all there is */
     uint8_t quiet_limit;  /* what quiet_events began with */
+    uint8_t
+        writer_tries; /* so many writes may be a client's writer that is no native */
 };
 
 static inline Stream *

@@ -8,6 +8,7 @@
 #include "../os/sys.h"
 #include "../py/args.h"
 #include "../py/pysock.h"
+#include "reader.h"
 #include "stream.h"
 
 static Stream *
@@ -164,6 +165,10 @@ StreamTransport_write(PyObject *self, PyObject *data)
     }
     if (check_writable(stream, "write", "write") < 0) {
         return NULL;
+    }
+    if (CL_UNLIKELY(stream->writer_tries > 0)) {
+        stream->writer_tries--;
+        reader_adopt_caller(transport->state, self);
     }
     int rc = 0;
     if (CL_LIKELY(is_bytes)) {

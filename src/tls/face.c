@@ -34,7 +34,9 @@ tls_set_protocol(Tls *tls, PyObject *protocol)
         return -1;
     }
     tls->buffered = buffered;
-    (void)reader_adopt(tls->state, protocol);
+    tls->writer_tries = reader_adopt(tls->state, protocol)
+                            ? reader_count_tries(tls->state, protocol)
+                            : 0;
     Py_XSETREF(tls->protocol, Py_NewRef(protocol));
     return 0;
 }
@@ -320,6 +322,10 @@ SSLTransport_write(PyObject *self, PyObject *data)
     }
     else if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
+    }
+    if (CL_UNLIKELY(tls->writer_tries > 0)) {
+        tls->writer_tries--;
+        reader_adopt_caller(tls->state, self);
     }
     int rc = 0;
     if (CL_LIKELY(view.len > 0)) {

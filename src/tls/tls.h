@@ -120,21 +120,22 @@ struct Tls {
     size_t read_low_water;
     double started; /* loop.time() at the handshake's start, in debug mode */
     unsigned conn_lost;
-    uint8_t phase;       /* TlsPhase */
-    uint8_t told;        /* TlsTold */
-    bool buffered;       /* protocol is a BufferedProtocol */
-    bool let_go;         /* closed twice: nothing more is wanted once finished */
-    bool closed;         /* _closed: close, abort or the loss of the connection */
-    bool finished;       /* connection_lost came from below */
-    bool eof;            /* eof_received came from below */
-    bool gathering;      /* something was sent in this turn: the rest may wait */
-    bool reading_paused; /* by the user */
-    bool lower_paused;   /* reading from below is paused, by us */
-    bool writing_paused; /* the user's protocol was told pause_writing */
-    bool sending_paused; /* we were told pause_writing from below */
-    bool out_of_memory;  /* in a BIO function */
-    bool established;    /* the handshake has succeeded */
-    bool busy;           /* OpenSSL is being asked: writes join the backlog */
+    uint8_t phase;        /* TlsPhase */
+    uint8_t writer_tries; /* as Stream's */
+    uint8_t told;         /* TlsTold */
+    bool buffered;        /* protocol is a BufferedProtocol */
+    bool let_go;          /* closed twice: nothing more is wanted once finished */
+    bool closed;          /* _closed: close, abort or the loss of the connection */
+    bool finished;        /* connection_lost came from below */
+    bool eof;             /* eof_received came from below */
+    bool gathering;       /* something was sent in this turn: the rest may wait */
+    bool reading_paused;  /* by the user */
+    bool lower_paused;    /* reading from below is paused, by us */
+    bool writing_paused;  /* the user's protocol was told pause_writing */
+    bool sending_paused;  /* we were told pause_writing from below */
+    bool out_of_memory;   /* in a BIO function */
+    bool established;     /* the handshake has succeeded */
+    bool busy;            /* OpenSSL is being asked: writes join the backlog */
 };
 
 /* Clears memory that held cleartext, though nobody reads it any more. */
