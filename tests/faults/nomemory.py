@@ -307,6 +307,63 @@ def stream_echo(loop):
         loop.run_until_complete(main())
 
 
+async def open_streams(loop, sock, server):
+    """As start_server and open_connection make them."""
+    if not server:
+        return await asyncio.open_connection(sock=sock)
+    made = loop.create_future()
+    reader = asyncio.StreamReader(loop=loop)
+    protocol = asyncio.StreamReaderProtocol(
+        reader, lambda *pair: made.set_result(pair), loop=loop
+    )
+    await loop.connect_accepted_socket(lambda: protocol, sock)
+    return await made
+
+
+def read_streams(loop, server):
+    near, far = socket.socketpair()
+    with near, far:
+
+        async def main():
+            reader, writer = await open_streams(loop, near, server)
+            far.send(b"one\ntwo;three, four")
+            assert await reader.readline() == b"one\n"
+            assert await reader.readuntil(b";") == b"two;"
+            assert await reader.readexactly(5) == b"three"
+            assert await reader.read(10) == b", four"
+            for wait, data in (
+                (reader.readline, b"late\n"),
+                (lambda: reader.readexactly(1000), b"x" * 1000),
+                (lambda: reader.readuntil(b"--"), b"y" * 3000 + b"--"),
+            ):
+                waiting = loop.create_task(wait())
+                await asyncio.sleep(0)
+                far.send(data)
+                assert await waiting == data
+            for _ in range(2):
+                writer.write(b"answer")
+                await writer.drain()
+            far.send(b"no newline")
+            far.shutdown(socket.SHUT_WR)
+            try:
+                await reader.readuntil()
+            except asyncio.IncompleteReadError as exc:
+                assert exc.partial == b"no newline"
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+        loop.run_until_complete(main())
+
+
+def stream_reads(loop):
+    read_streams(loop, False)
+
+
+def stream_reads_of_server(loop):
+    read_streams(loop, True)
+
+
 BLOCK = b"x" * 290000
 
 
@@ -545,6 +602,8 @@ OPERATIONS = {
         new_loop,
         views,
         stream_echo,
+        stream_reads,
+        stream_reads_of_server,
         pipe,
         accept,
         accept_backlog,
@@ -557,7 +616,8 @@ OPERATIONS = {
     )
 }
 # Who waits for what a lost callback would have brought.
-WAITING = {"stream_echo", "pipe", "datagrams", "spawn"}
+WAITING = {"stream_echo", "stream_reads", "stream_reads_of_server"}
+WAITING |= {"pipe", "datagrams", "spawn"}
 WAITING |= {name for name in OPERATIONS if "tls_" in name}
 # In a build without fast paths everyone does: run_until_complete's callback is Python.
 STRAIGHT = True
