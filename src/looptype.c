@@ -653,6 +653,22 @@ Loop_get_flag(PyObject *self, void *offset)
     return PyBool_FromLong(*(bool *)((char *)self + (size_t)offset));
 }
 
+/* Sanic clears it, to run its last coroutines on a loop that was told to stop. */
+static int
+Loop_set_stopping(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_stopping");
+        return -1;
+    }
+    int stopping = PyObject_IsTrue(value);
+    if (stopping < 0) {
+        return -1;
+    }
+    LOOP(self)->stopping = stopping;
+    return 0;
+}
+
 static PyObject *
 Loop_get_debug_attribute(PyObject *self, void *Py_UNUSED(closure))
 {
@@ -912,7 +928,8 @@ static PyGetSetDef Loop_getset[] = {
     {"_scheduled", Loop_get_scheduled, NULL, "The TimerHandles, as a tuple.", NULL},
     {"_thread_id", Loop_get_thread_id, NULL, "The running thread's id or None.", NULL},
     {"_closed", Loop_get_flag, NULL, NULL, (void *)offsetof(Loop, closed)},
-    {"_stopping", Loop_get_flag, NULL, NULL, (void *)offsetof(Loop, stopping)},
+    {"_stopping", Loop_get_flag, Loop_set_stopping, NULL,
+     (void *)offsetof(Loop, stopping)},
     {"_debug", Loop_get_debug_attribute, NULL, NULL, NULL},
     {"_clock_resolution", Loop_get_clock_resolution, NULL, NULL, NULL},
     {"_task_factory", Loop_get_task_factory_attribute, NULL, NULL, NULL},

@@ -168,6 +168,25 @@ def test_stop_from_a_thread_through_threadsafe(loop):
     thread.join()
 
 
+def test_a_stop_can_be_taken_back(loop):
+    """Sanic does it, after the run that stop() ended and before its last coroutines."""
+    loop.stop()
+    loop._stopping = False
+    assert loop.run_until_complete(asyncio.sleep(0.001, 5)) == 5
+    assert loop._stopping is False
+
+
+def test_a_loop_can_be_told_to_stop_by_its_attribute(loop):
+    seen = []
+    loop.call_soon(lambda: loop.call_soon(seen.append, 1))
+    loop._stopping = True
+    loop.run_forever()
+    assert seen == [] and loop._stopping is False
+    loop.call_soon(setattr, loop, "_stopping", 1)
+    loop.run_forever()
+    assert seen == [1]
+
+
 def test_pending_stop_does_not_survive_an_exception(loop):
     def leave():
         loop.stop()
