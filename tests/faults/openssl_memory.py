@@ -4,9 +4,10 @@
 
 OPERATION is one of nomemory.py's over TLS, SHIM the shared object made of
 tests/c/failing_malloc.c, which OpenSSL takes as its allocator: before it has made
-anything, so before `ssl` is imported. Each n has a fork of its own with a time limit. What
-may come of it is success, MemoryError, or an ssl.SSLError or the loss of the connection;
-and a loop that can be closed. Exit status 77: this OpenSSL does not take the allocator.
+anything, so before `ssl` is imported. Each n has a fork of its own with a time limit.
+What may come of it is success, MemoryError, an ssl.SSLError or the loss of the
+connection; and a loop that can be closed. Exit status 77: this OpenSSL does not take
+the allocator.
 """
 
 import ctypes

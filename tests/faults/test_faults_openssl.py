@@ -41,9 +41,9 @@ def shim(tmp_path_factory):
 def test_tls(impl, shim, way, step):
     if not impl.is_cloop and way == "direct":
         pytest.skip("stock has no such way")
-    script = openssl_memory.__file__
+    which = [impl.name, "tls_" + way, shim, "0", "20000", str(step)]
     done = subprocess.run(
-        [sys.executable, script, impl.name, "tls_" + way, shim, "0", "20000", str(step)],
+        [sys.executable, openssl_memory.__file__, *which],
         env=program_env(impl),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
