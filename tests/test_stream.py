@@ -15,7 +15,7 @@ import weakref
 from asyncio import selector_events, trsock
 
 import pytest
-from support import PY
+from support import PY, cloop_only
 from wire import (
     BufferedRecorder,
     Recorder,
@@ -912,6 +912,48 @@ def test_a_write_to_the_same_loop_arrives_in_the_next_turns_of_a_busy_one(loop, 
         await heard.lost
 
     with connected(loop, kind=kind) as ends:
+        run(loop, main(*ends))
+
+
+def test_what_is_written_as_the_loop_goes_to_sleep_leaves_before(impl, loop):
+    """Here by a weak reference to a timer that the loop lets go of just then."""
+    cloop_only(impl, "stock lets go of the timer after its sleep")
+
+    async def main(transport, protocol, far):
+        cancelled = loop.call_later(10, print)
+        later = loop.call_later(2000, print)
+        watched = weakref.ref(
+            cancelled, lambda _: [transport.write(b"abc") for _ in range(3)]
+        )
+        cancelled.cancel()
+        del cancelled
+        assert watched() is not None
+        far.settimeout(5)
+        with far.makefile("rb") as file:
+            assert await loop.run_in_executor(None, file.read, 9) == b"abcabcabc"
+        assert watched() is None
+        later.cancel()
+
+    with connected(loop) as ends:
+        run(loop, main(*ends))
+
+
+def test_many_small_writes_of_each_turn_leave_in_it(loop):
+    """Of turns in which the first write found nothing queued, and of others."""
+
+    async def main(transport, protocol, far):
+        far.setblocking(False)
+        sent = b""
+        for turn in range(20):
+            for i in range(turn % 3):
+                piece = b"%d.%d " % (turn, i)
+                transport.write(piece)
+                sent += piece
+            await turns(1)
+            assert transport.get_write_buffer_size() == 0
+        assert await read_some(loop, far, len(sent)) == sent
+
+    with connected(loop) as ends:
         run(loop, main(*ends))
 
 

@@ -66,7 +66,7 @@ typedef struct Loop {
      * first (loop_end_step). NULL: the dict is right. */
     PyObject *stale_task;
     bool leaves_late; /* a step run from the ring: it may leave a stale task */
-    unsigned turns;
+    unsigned turns;   /* begun so far */
     bool running;
     bool stopping;
     bool closed;

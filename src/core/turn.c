@@ -96,7 +96,8 @@ loop_sleep(Loop *loop, int64_t timeout_ns)
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
-    if (loop->ready.count != 0 || loop->stopping) {
+    if (loop->ready.count != 0 || loop->stopping
+        || !list_is_empty(&loop->before_poll)) {
         timeout_ns = 0;
     }
     atomic_store(&loop->sleeping, can_wake);
@@ -286,6 +287,7 @@ loop_drain(Loop *loop, size_t todo)
 static int
 loop_turn(Loop *loop, bool first)
 {
+    loop->turns++; /* what is sent from now on is sent in this turn */
     if (!list_is_empty(&loop->before_poll)
         && (loop_end_step(loop) < 0 || loop_flush(loop) < 0)) {
         return -1;
@@ -297,7 +299,7 @@ loop_turn(Loop *loop, bool first)
     if (events < 0) {
         return -1;
     }
-    if ((loop->turns++ & CL_SIGNAL_TURNS) == 0 && PyErr_CheckSignals() < 0) {
+    if ((loop->turns & CL_SIGNAL_TURNS) == 0 && PyErr_CheckSignals() < 0) {
         return -1;
     }
     size_t earlier = loop->ready.count;

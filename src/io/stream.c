@@ -8,8 +8,8 @@
  * into its bytes. No stream holds memory for reading.
  *
  * Invariants: blocked == (watcher.wanted & CL_WRITABLE) except while the queue is sent;
- * the queue is empty, or blocked, or (while the loop runs) gathering; write_context is
- * set while the queue is not empty. */
+ * the queue is empty, or blocked, or waits in loop->before_poll; write_context is set
+ * while the queue is not empty. */
 #include "stream.h"
 
 #include "../os/sys.h"
@@ -339,10 +339,8 @@ can_read_on(const Stream *stream)
 static void
 begin_delivery(Stream *stream)
 {
-    if (stream->gathering && outq_is_empty(&stream->out)) {
-        list_remove(&stream->flush_soon.node);
-        stream->gathering = false;
-        Py_DECREF(stream);
+    if (outq_is_empty(&stream->out)) {
+        stream->sent_turn = stream->transport.loop->turns - 1;
     }
 }
 
@@ -502,7 +500,6 @@ static int
 flush_turn(BeforePoll *todo)
 {
     Stream *stream = CL_CONTAINER_OF(todo, Stream, flush_soon);
-    stream->gathering = false;
     int rc = 0;
     if (!outq_is_empty(&stream->out) && !stream->blocked) {
         rc = transport_call_in_context(&stream->transport,
@@ -512,16 +509,27 @@ flush_turn(BeforePoll *todo)
     return rc;
 }
 
+static void
+flush_at_end_of_turn(Stream *stream)
+{
+    if (list_is_empty(&stream->flush_soon.node)) {
+        Py_INCREF(stream);
+        list_append(&stream->transport.loop->before_poll, &stream->flush_soon.node);
+    }
+}
+
 /* Something was sent: what follows in this turn may wait for the turn's end. */
 static void
 start_gathering(Stream *stream)
 {
-    Loop *loop = stream->transport.loop;
-    if (!stream->gathering && loop->running) {
-        stream->gathering = true;
-        Py_INCREF(stream);
-        list_append(&loop->before_poll, &stream->flush_soon.node);
-    }
+    stream->sent_turn = stream->transport.loop->turns;
+}
+
+static bool
+is_gathering(const Stream *stream)
+{
+    const Loop *loop = stream->transport.loop;
+    return stream->sent_turn == loop->turns && loop->running;
 }
 
 /* Takes note of who writes: resume_writing is called in that context. 0 or -1. */
@@ -541,10 +549,12 @@ static int
 after_append(Stream *stream)
 {
     Transport *transport = &stream->transport;
-    bool may_wait = stream->gathering && transport->loop->running
-                    && stream->out.bytes <= transport->high_water
+    bool may_wait = is_gathering(stream) && stream->out.bytes <= transport->high_water
                     && stream->out.count < CL_VECTOR_MAX;
-    if (!stream->blocked && !may_wait) {
+    if (may_wait && !stream->blocked) {
+        flush_at_end_of_turn(stream);
+    }
+    else if (!stream->blocked) {
         if (send_queue(stream) < 0) {
             return -1;
         }
@@ -582,8 +592,7 @@ send_first(Stream *stream, const char *data, size_t size, bool *over)
 static bool
 can_send_first(const Stream *stream)
 {
-    return outq_is_empty(&stream->out)
-           && !(stream->gathering && stream->transport.loop->running);
+    return outq_is_empty(&stream->out) && !is_gathering(stream);
 }
 
 int
@@ -642,6 +651,9 @@ stream_writelines(Stream *stream, PyObject *pieces)
         }
         Py_DECREF(piece);
         if (rc < 0) {
+            if (!outq_is_empty(&stream->out) && !stream->blocked) {
+                flush_at_end_of_turn(stream);
+            }
             return -1;
         }
     }

@@ -44,13 +44,12 @@ struct Stream {
     Transport transport;
     const StreamSink *sink;
     OutQueue out;
-    BeforePoll
-        flush_soon; /* in loop->before_poll while `gathering`; holds a ref then */
+    BeforePoll flush_soon; /* in loop->before_poll, with a ref, while the queue waits */
     PyObject *empty_waiter; /* a future: sendfile waits for the queue to run dry */
-    bool gathering; /* something was sent in this turn: the rest may wait for its end */
-    bool blocked;   /* the kernel takes no more now: the watcher waits to write */
-    bool eof;       /* write_eof was called */
-    bool large;     /* the last arrival was a large one: expect another */
+    unsigned sent_turn; /* in which something was sent: the rest may wait for its end */
+    bool blocked;       /* the kernel takes no more now: the watcher waits to write */
+    bool eof;           /* write_eof was called */
+    bool large;         /* the last arrival was a large one: expect another */
     uint8_t quiet_events; /* so many filled buffers are taken for all there is */
     uint8_t quiet_limit;  /* what quiet_events began with */
     uint8_t
