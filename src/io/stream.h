@@ -40,11 +40,10 @@ typedef struct StreamSink {
     int (*on_resume)(Stream *stream);
 } StreamSink;
 
+/* An event looks at the first line of it beside the transport's (see transport.h). */
 struct Stream {
     Transport transport;
     const StreamSink *sink;
-    OutQueue out;
-    BeforePoll flush_soon; /* in loop->before_poll, with a ref, while the queue waits */
     PyObject *empty_waiter; /* a future: sendfile waits for the queue to run dry */
     unsigned sent_turn; /* in which something was sent: the rest may wait for its end */
     bool blocked;       /* the kernel takes no more now: the watcher waits to write */
@@ -54,6 +53,8 @@ struct Stream {
     uint8_t quiet_limit;  /* what quiet_events began with */
     uint8_t
         writer_tries; /* so many writes may be a client's writer that is no native */
+    OutQueue out;
+    BeforePoll flush_soon; /* in loop->before_poll, with a ref, while the queue waits */
 };
 
 static inline Stream *

@@ -56,31 +56,21 @@ typedef struct ShortAddr {
     unsigned char bytes[sizeof(struct sockaddr_in6)];
 } ShortAddr;
 
+/* What an event looks at stands in front, within two cache lines: among ten thousand
+ * connections each line is one of the third-level cache. */
 struct Transport {
     PyObject_HEAD
     PyObject *base_extra; /* asyncio.BaseTransport's slot; NULL */
     PyObject *dict;
-    PyObject *weakrefs;
-    const TransportOps *ops;
-    State *state;
-    Loop *loop;         /* NULL once finished */
-    PyObject *protocol; /* NULL once finished (reads as None) */
-    PyObject *sock; /* what owns the descriptor; NULL: fd itself does, or finished */
-    PyObject *shown_sock; /* get_extra_info('socket'), or NULL: not asked for yet */
-    PyObject *extra;      /* dict, or NULL: nothing but what the other fields say */
-    PyObject *limits;     /* (low, high) as the user gave them, or NULL: the default */
-    PyObject *server;     /* has been told of us (_attach); or NULL */
-    PyObject *context;    /* in which all of it happens, from 3.15 on; or NULL */
-    PyObject *read_context;  /* in which the protocol hears what comes; or NULL */
-    PyObject *write_context; /* ... and that it can be written again; or NULL */
+    Loop *loop;             /* NULL once finished */
+    PyObject *protocol;     /* NULL once finished (reads as None) */
+    PyObject *read_context; /* in which the protocol hears what comes; or NULL */
     Watcher watcher;
-    size_t high_water;
-    size_t low_water;
-    int fd;             /* stays after the close, for repr */
+    State *state;
+    PyObject *write_context; /* ... and that it can be written again; or NULL */
+    int fd;                  /* stays after the close, for repr */
     unsigned conn_lost; /* connection_lost was scheduled; later: writes after that */
-    uint16_t sock_family;
-    uint16_t sock_proto;
-    bool is_open; /* fd is ours and open */
+    bool is_open;       /* fd is ours and open */
     bool held;
     bool started; /* reading has begun: connection_made was called */
     bool paused;
@@ -88,6 +78,18 @@ struct Transport {
     bool finished;
     bool protocol_paused;
     bool at_eof; /* the peer sends no more, and we stay half-open */
+    const TransportOps *ops;
+    PyObject *weakrefs;
+    PyObject *sock; /* what owns the descriptor; NULL: fd itself does, or finished */
+    PyObject *shown_sock; /* get_extra_info('socket'), or NULL: not asked for yet */
+    PyObject *extra;      /* dict, or NULL: nothing but what the other fields say */
+    PyObject *limits;     /* (low, high) as the user gave them, or NULL: the default */
+    PyObject *server;     /* has been told of us (_attach); or NULL */
+    PyObject *context;    /* in which all of it happens, from 3.15 on; or NULL */
+    size_t high_water;
+    size_t low_water;
+    uint16_t sock_family;
+    uint16_t sock_proto;
     ShortAddr sockname;
     ShortAddr peername;
 };

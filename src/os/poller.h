@@ -62,9 +62,9 @@ typedef struct WatcherOps {
 
 struct Watcher {
     const WatcherOps *ops;
-    int fd;              /* -1 when not watched */
-    unsigned wanted;     /* CL_READABLE | CL_WRITABLE: what the owner waits for */
-    unsigned registered; /* what the kernel was last told; 0: not in the set */
+    int fd;             /* -1 when not watched */
+    uint8_t wanted;     /* CL_READABLE | CL_WRITABLE: what the owner waits for */
+    uint8_t registered; /* what the kernel was last told; 0: not in the set */
     List changed; /* in poller->changes while wanted != registered, or in ->failed */
 };
 
