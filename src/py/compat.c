@@ -123,15 +123,19 @@ compat_fetch_stop_iteration(PyObject **value)
 void
 compat_set_stop_iteration(PyObject *value)
 {
-    if (!PyTuple_Check(value) && !PyExceptionInstance_Check(value)) {
+    if (CL_STOP_HAS_CONTEXT && !PyTuple_Check(value)
+        && !PyExceptionInstance_Check(value)) {
         PyErr_SetObject(PyExc_StopIteration, value);
     }
     else {
         /* PyErr_SetObject would take these apart, or for the exception itself. */
         PyObject *exception = PyObject_CallOneArg(PyExc_StopIteration, value);
-        if (exception != NULL) {
+        if (exception != NULL && CL_STOP_HAS_CONTEXT) {
             PyErr_SetObject(PyExc_StopIteration, exception);
             Py_DECREF(exception);
+        }
+        else if (exception != NULL) {
+            PyErr_SetRaisedException(exception);
         }
     }
     Py_DECREF(value);

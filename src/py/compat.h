@@ -240,6 +240,8 @@ PySendResult PyIter_Send(PyObject *iter, PyObject *arg, PyObject **result);
 
 /* What is raised is always an object, made at once. */
 #define CL_NORMALIZES_EXCEPTIONS CL_PY312
+/* The StopIteration of an iterator in C knows what was being handled. */
+#define CL_STOP_HAS_CONTEXT (!CL_PY314)
 #if PY_VERSION_HEX < 0x030C0000
 #define CL_NEED_RAISED_EXCEPTION 1
 /* The raised exception as one object, normalised, its traceback attached. */
@@ -416,7 +418,7 @@ compat_type_version(PyTypeObject *type)
 /* Instances of a class share the keys of their dicts, and for ever the same ones. Where a
  * dict keeps its values is not public: compat_split_values is to be tried out before it
  * is believed. */
-#if CL_PY311 && PY_VERSION_HEX < 0x030F0000 && !defined(Py_GIL_DISABLED)
+#if CL_PY311 && PY_VERSION_HEX < 0x03100000 && !defined(Py_GIL_DISABLED)
 #define CL_HAVE_SHARED_KEYS 1
 #define CL_VALUES_OFFSET (CL_PY313 ? sizeof(PyObject *) : 0)
 

@@ -39,10 +39,13 @@ is_as_new(PyObject *stop)
            && Py_REFCNT(fields->args) == 1;
 }
 
-/* True in an except block: what is raised there has a context. */
+/* True in an except block, in which what is raised has a context. */
 static bool
-is_handling(void)
+has_context(void)
 {
+    if (!CL_STOP_HAS_CONTEXT) {
+        return false;
+    }
     PyObject *handled = PyErr_GetHandledException();
     Py_XDECREF(handled);
     return handled != NULL;
@@ -51,7 +54,7 @@ is_handling(void)
 void
 stop_raise(State *state, PyObject *value)
 {
-    if (!CL_FREELIST || state == NULL || !may_be_kept(value) || is_handling()) {
+    if (!CL_FREELIST || state == NULL || !may_be_kept(value) || has_context()) {
         compat_set_stop_iteration(value);
         return;
     }
