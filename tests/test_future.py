@@ -1048,3 +1048,16 @@ def test_finishing_after_the_loop_was_closed(impl):
     with pytest.raises(RuntimeError, match="closed"):
         future.set_result(1)
     assert future.done()
+
+
+def test_add_done_callback_with_context_none(loop, reports):
+    """As without: a copy of the current one."""
+    seen = []
+    future = loop.create_future()
+    future.add_done_callback(seen.append, context=None)
+    future.set_result(1)
+    loop.run_until_complete(asyncio.sleep(0))
+    future.add_done_callback(seen.append, context=None)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert seen == [future, future]
+    assert not reports

@@ -865,6 +865,37 @@ def test_a_queued_bytearray_may_be_changed_and_resized(impl, loop):
         run(loop, main(*ends))
 
 
+@pytest.mark.parametrize("make", [list, tuple, iter, set, dict.fromkeys])
+@pytest.mark.parametrize("count", [1, 2])
+def test_writelines_takes_any_iterable(loop, make, count):
+    async def main(transport, protocol, far):
+        pieces = [b"abc", b"xyz"][:count]
+        transport.writelines(make(pieces))
+        transport.write(b"!")
+        got = await read_some(loop, far, 3 * count + 1)
+        assert sorted(got) == sorted(b"".join(pieces) + b"!")
+
+    with connected(loop, kind="unix") as ends:
+        run(loop, main(*ends))
+
+
+def test_a_released_memoryview_is_the_callers_fault(loop, reports):
+    """The connection lives on."""
+    view = memoryview(b"released")
+    view.release()
+
+    async def main(transport, protocol, far):
+        with pytest.raises(ValueError, match="released memoryview"):
+            transport.write(view)
+        transport.write(memoryview(b"")[::2])
+        transport.write(b"next")
+        assert await read_some(loop, far, 4) == b"next"
+
+    with connected(loop, kind="unix") as ends:
+        run(loop, main(*ends))
+    assert not reports
+
+
 @pytest.mark.parametrize("size", [10, 3000])
 def test_more_pieces_than_one_call_takes(loop, size):
     async def main(transport, protocol, far):

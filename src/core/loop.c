@@ -229,6 +229,9 @@ loop_call_soon(State *state, PyObject *loop, PyObject *callback, PyObject *arg,
 {
     Loop *native = loop_from(state, loop);
     PyObject *handle;
+    if (context == Py_None) {
+        context = NULL; /* add_done_callback(context=None) */
+    }
     if (native != NULL && loop_is_direct(native)) {
         handle = loop_schedule(native, callback, &arg, arg != NULL, context);
     }

@@ -516,6 +516,32 @@ send_or_queue(Datagram *datagram, PyObject *owner, const Py_buffer *view,
     return queue_datagram(datagram, view, address);
 }
 
+/* Data that gives no buffer, as a strided memoryview; the reason is raised. The kernel
+ * cannot send it, which is fatal on stock; but a queue takes a copy. 0 or -1. */
+static int
+send_without_buffer(Datagram *datagram, PyObject *data, PyObject *address)
+{
+    Transport *transport = &datagram->transport;
+    PyObject *error = PyErr_GetRaisedException();
+    if (check_address(datagram, &address) < 0) {
+        Py_DECREF(error);
+        return -1;
+    }
+    if (datagram->count == 0 && transport->conn_lost == 0) {
+        PyErr_SetRaisedException(error);
+        return transport_fail(transport, write_error);
+    }
+    Py_DECREF(error);
+    PyObject *copy = PyBytes_FromObject(data);
+    if (copy == NULL) {
+        return -1;
+    }
+    Py_buffer view = {.buf = PyBytes_AS_STRING(copy), .len = PyBytes_GET_SIZE(copy)};
+    int rc = send_or_queue(datagram, copy, &view, address);
+    Py_DECREF(copy);
+    return rc;
+}
+
 PyDoc_STRVAR(
     DatagramTransport_sendto_doc,
     "sendto($self, data, addr=None)\n--\n\n"
@@ -545,19 +571,21 @@ DatagramTransport_sendto(PyObject *self, PyObject *const *args, Py_ssize_t nargs
         return NULL;
     }
     Py_buffer view;
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
     int rc = 0;
     PyObject *address = values[1] == Py_None ? NULL : values[1];
-    if (view.len == 0 && !CL_HAVE_EMPTY_DATAGRAMS) {
-        goto done;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        rc = CL_HAVE_EMPTY_DATAGRAMS ? 1 : transport_check_data(data);
+        if (rc > 0) {
+            rc = send_without_buffer(datagram, data, address);
+        }
+        return rc < 0 ? NULL : Py_NewRef(Py_None);
     }
-    rc = check_address(datagram, &address);
-    if (rc == 0) {
-        rc = send_or_queue(datagram, data, &view, address);
+    if (view.len > 0 || CL_HAVE_EMPTY_DATAGRAMS) {
+        rc = check_address(datagram, &address);
+        if (rc == 0) {
+            rc = send_or_queue(datagram, data, &view, address);
+        }
     }
-done:
     PyBuffer_Release(&view);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }

@@ -572,6 +572,18 @@ fdwatch_resolve(State *state, PyObject *fileobj, int *fd, bool *too_large)
     return 0;
 }
 
+/* ValueError for a negative descriptor, which may be too small for an int. */
+static void
+refuse_negative(PyObject *fileobj, int fd)
+{
+    if (PyLong_Check(fileobj)) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", fileobj);
+    }
+    else {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+    }
+}
+
 /* A descriptor that add_reader is given need not be that of the socket for which the
  * watch was kept. */
 static void
@@ -644,7 +656,7 @@ fdwatch_add(Loop *loop, unsigned direction, PyObject *fileobj, PyObject *callbac
         return NULL;
     }
     if (fd < 0) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+        refuse_negative(fileobj, fd);
         return NULL;
     }
     PyObject *handle = handle_new(loop, callback, args, nargs, NULL);
@@ -697,7 +709,7 @@ fdwatch_remove(Loop *loop, unsigned direction, PyObject *fileobj)
     else {
         watch = fdwatch_find_object(loop, fileobj);
         if (watch == NULL) {
-            PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+            refuse_negative(fileobj, fd);
             return NULL;
         }
     }

@@ -428,10 +428,11 @@ WritePipeTransport_write(PyObject *self, PyObject *data)
     Py_buffer view;
     bool lost = transport->closing || pipe->lost_writes != 0;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        if (!lost) {
+        rc = transport_check_data(data);
+        if (rc > 0 && !lost) {
             rc = fail_write(pipe);
         }
-        else {
+        else if (rc > 0) {
             PyErr_Clear();
             rc = count_lost_write(pipe);
         }

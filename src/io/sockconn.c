@@ -300,9 +300,23 @@ accept_attempt(SockOp *op, PyObject **result)
     return op->direct ? accept_direct(op, &head, result) : accept_generic(op, result);
 }
 
+/* What is no socket is found out by the lack of fileno(), as on stock. */
+static int
+accept_start(SockOp *op, PyObject **result)
+{
+    if (!op->direct) {
+        PyObject *fd = PyObject_CallMethodNoArgs(op->sock, op->state->str_fileno);
+        Py_XDECREF(fd);
+        if (fd == NULL) {
+            return -1;
+        }
+    }
+    return accept_attempt(op, result);
+}
+
 const SockOpKind sockop_accept = {
     .name = "sock_accept",
     .direction = CL_READABLE,
-    .start = accept_attempt,
+    .start = accept_start,
     .attempt = accept_attempt,
 };

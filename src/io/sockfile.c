@@ -34,7 +34,7 @@ update_position(SockOp *op)
     }
 }
 
-/* The file's descriptor. 0 or -1. */
+/* The file's descriptor; os.fstat() has the last word on what is one. 0 or -1. */
 static int
 read_file_fd(SockOp *op, PyObject *file)
 {
@@ -47,9 +47,21 @@ read_file_fd(SockOp *op, PyObject *file)
         }
         return -1;
     }
-    op->file_fd = PyObject_AsFileDescriptor(number);
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(number, &overflow);
     Py_DECREF(number);
-    return op->file_fd < 0 ? -1 : 0;
+    if (fd == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (overflow != 0 || fd != (int)fd) {
+        PyErr_SetString(PyExc_OverflowError,
+                        overflow < 0 || (overflow == 0 && fd < 0)
+                            ? "Python int too small to convert to C int"
+                            : "Python int too large to convert to C int");
+        return -1;
+    }
+    op->file_fd = (int)fd;
+    return 0;
 }
 
 static int
@@ -139,14 +151,18 @@ sendfile_start(SockOp *op, PyObject **result)
     if (size < 0) {
         return not_available(op, "not a regular file");
     }
-    op->file_offset = (off_t)PyLong_AsLongLong(op->args[1]);
+    op->file_offset = (off_t)PyLong_AsLong(op->args[1]);
     if (op->file_offset == -1 && PyErr_Occurred()) {
         return -1;
     }
     if (count != NULL && count != Py_None) {
-        op->file_count = PyLong_AsLongLong(count);
+        op->file_count = PyLong_AsSsize_t(count);
         if (op->file_count == -1 && PyErr_Occurred()) {
-            return -1;
+            if (!CL_SENDFILE_TAKES_ANY_COUNT) {
+                return -1;
+            }
+            PyErr_Clear();
+            op->file_count = PY_SSIZE_T_MAX;
         }
     }
     op->file_limit = op->file_count != 0 ? op->file_count : size;

@@ -176,11 +176,12 @@ StreamTransport_write(PyObject *self, PyObject *data)
         view.len = PyBytes_GET_SIZE(data);
     }
     else if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        if (transport->conn_lost != 0) {
+        rc = transport_check_data(data);
+        if (rc > 0 && transport->conn_lost != 0) {
             PyErr_Clear();
             rc = transport_count_lost_write(transport);
         }
-        else {
+        else if (rc > 0) {
             rc = transport_fail(transport, "Fatal write error on socket transport");
         }
         return rc < 0 ? NULL : Py_NewRef(Py_None);
@@ -256,7 +257,7 @@ StreamTransport_writelines(PyObject *self, PyObject *list_of_data)
 {
     PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
     PyObject *data =
-        empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "O", list_of_data);
+        empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "(O)", list_of_data);
     Py_XDECREF(empty);
     if (data == NULL) {
         return NULL;

@@ -744,6 +744,20 @@ transport_report_callback(Transport *transport, Loop *loop, const char *name)
 }
 
 int
+transport_check_data(PyObject *data)
+{
+    PyObject *error = PyErr_GetRaisedException();
+    int truth = PyObject_IsTrue(data);
+    if (truth > 0) {
+        PyErr_SetRaisedException(error);
+    }
+    else {
+        Py_DECREF(error);
+    }
+    return truth;
+}
+
+int
 transport_count_lost_write(Transport *transport)
 {
     int rc = 0;

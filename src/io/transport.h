@@ -237,6 +237,11 @@ void transport_log(Transport *transport, const char *format);
  * finished. 0, or -1 when it must leave the loop. */
 int transport_report_callback(Transport *transport, Loop *loop, const char *name);
 
+/* What stock's `if not data` does for bytes-like data that gives no buffer (a BufferError
+ * or the like is raised): 1 and that stays, 0 and it is cleared: there is nothing in it,
+ * or -1: it is a released memoryview, which is the caller's to hear. */
+int transport_check_data(PyObject *data);
+
 /* "logger.warning('socket.send() raised exception.')" from the fifth write after the
  * connection was lost on. 0 or -1. */
 int transport_count_lost_write(Transport *transport);

@@ -69,6 +69,8 @@
 #define CL_HAVE_VECTOR_WRITELINES CL_PY312
 /* ... and leaves out what is false, whatever it is. */
 #define CL_WRITELINES_SKIPS_FALSE CL_PY314
+/* sock_sendfile() takes any count and sends what there is. */
+#define CL_SENDFILE_TAKES_ANY_COUNT CL_PY313
 /* ssl_shutdown_timeout also limits how long what is queued for the peer may take. */
 #define CL_SHUTDOWN_TIMEOUT_TO_THE_END CL_PY314
 /* What a task that is done says it was asked for. */
