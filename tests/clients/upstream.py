@@ -142,6 +142,106 @@ SUITES = [
             "tornado/test/twisted_test.py": "wants twisted",
         },
     ),
+    Suite(
+        "aiofiles",
+        "25.1.0",
+        ["tests/**/test_*.py"],
+        needs=["pytest-asyncio"],
+    ),
+    Suite(
+        "aioftp",
+        "0.28.3",
+        ["tests/test_*.py"],
+        needs=["async_timeout", "pytest-asyncio", "pytest-mock", "siosocks"]
+        + ["trustme"],
+        options=["-o", "addopts=-p no:anyio --import-mode=importlib"],
+    ),
+    Suite(
+        "aiosmtpd",
+        "1.4.6",
+        ["aiosmtpd/tests/test_*.py"],
+        needs=["pytest<9", "pytest-asyncio<1", "pytest-mock", "setuptools<80"],
+        options=["-o", "addopts=", "-o", "filterwarnings="],
+        from_source=True,
+    ),
+    Suite(
+        "asyncssh",
+        "2.24.1",
+        ["tests/test_*.py"],
+        needs=["bcrypt", "fido2", "ifaddr", "pyOpenSSL"],
+        # As root, who may read everything, these leave a connection that never ends.
+        options=["-k", "not not_readable"],
+    ),
+    Suite(
+        "gunicorn",
+        "27.0.1",
+        # Those of its asyncio side: the ASGI worker, HTTP/2, and the "dirty" workers.
+        ["tests/test_asgi*.py", "tests/test_http2_*.py", "tests/test_dirty_*.py"]
+        + ["tests/ctl/test_*.py", "tests/dirty/test_*.py"],
+        needs=["gevent", "h2", "httpx[http2]", "inotify", "pytest-asyncio"],
+        options=["-o", "addopts=--assert=plain"],
+    ),
+    Suite(
+        "hypercorn",
+        "0.18.0",
+        ["tests/**/test_*.py"],
+        needs=["httpx", "hypothesis", "mock", "pytest-asyncio", "pytest-trio", "trio"],
+        extras="[h3]",
+        options=["-o", "addopts="],
+        without={
+            "tests/trio/*": "no loop of asyncio's",
+        },
+    ),
+    Suite(
+        "janus",
+        "2.0.0",
+        ["tests/test_*.py"],
+        needs=["pytest-asyncio", "pytest-codspeed"],
+        options=["-o", "addopts="],
+        without={
+            "tests/test_benchmarks.py": "benchmarks",
+        },
+    ),
+    Suite(
+        "picows",
+        "2.3.1",
+        ["tests/test_*.py"],
+        needs=["anyio", "async_timeout", "pytest-asyncio", "python-socks[asyncio]"]
+        + ["tiny-proxy", "uvloop", "websockets"],
+        # 10 us for an answer, which cloop's server gives in time.
+        options=["-k", "not test_client_handshake_timeout"],
+        without={
+            "tests/test_benchmarks.py": "benchmarks",
+        },
+    ),
+    Suite(
+        "redis",
+        "8.1.0",
+        ["tests/test_asyncio/test_*.py"],
+        needs=["cachetools", "httpx", "mock", "numpy", "opentelemetry-sdk", "pybreaker"]
+        + ["pyjwt", "pytest-asyncio", "redis-entraid", "requests", "xxhash"],
+        options=["-m", "not onlycluster and not redismod and not ssl"],
+        service="redis",
+    ),
+    Suite(
+        "starlette",
+        "1.10.0",
+        ["tests/**/test_*.py"],
+        needs=["blockbuster", "httpx2[zstd]", "opentelemetry-sdk", "pytest-codspeed"]
+        + ["trio"],
+        extras="[full]",
+        options=["-k", "not trio"],
+    ),
+    Suite(
+        "zeroconf",
+        "0.154.0",
+        ["tests/**/test_*.py"],
+        needs=["hypothesis", "pytest-asyncio", "pytest-codspeed"],
+        options=["-o", "addopts=", "-o", "pythonpath="],
+        without={
+            "tests/benchmarks/*": "benchmarks",
+        },
+    ),
 ]
 
 
@@ -306,15 +406,26 @@ def service(name):
     import certificate_files
     import servers
 
+    kind, environment = {
+        "postgres": (servers.Postgres, postgres_environment),
+        "redis": (servers.Redis, redis_environment),
+    }[name]
     with contextlib.ExitStack() as stack:
         certificates = stack.enter_context(certificate_files.made())
-        server = stack.enter_context(servers.running(servers.Postgres, certificates))
-        yield {
-            "PGHOST": server.host,
-            "PGPORT": str(server.port),
-            "PGUSER": server.user,
-            "PGDATABASE": server.database,
-        }
+        yield environment(stack.enter_context(servers.running(kind, certificates)))
+
+
+def postgres_environment(server):
+    return {
+        "PGHOST": server.host,
+        "PGPORT": str(server.port),
+        "PGUSER": server.user,
+        "PGDATABASE": server.database,
+    }
+
+
+def redis_environment(server):
+    return {"PYTEST_ADDOPTS": f"--redis-url=redis://{server.host}:{server.port}/0"}
 
 
 def run_suite(suite, options):
