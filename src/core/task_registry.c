@@ -61,14 +61,10 @@ task_enter(State *state, PyObject *loop, PyObject *self)
         return same ? 0 : PyDict_SetItem(state->current_tasks, loop, self);
     }
     PyObject *current;
-    Py_ssize_t size_before = PyDict_GET_SIZE(state->current_tasks);
-    if (compat_dict_set_default(state->current_tasks, loop, self, &current) < 0) {
-        return -1;
-    }
+    int was_there = compat_dict_set_default(state->current_tasks, loop, self, &current);
     /* Even the task itself is refused when it was there before. */
-    if (CL_LIKELY(current == self
-                  && PyDict_GET_SIZE(state->current_tasks) > size_before)) {
-        return 0;
+    if (CL_LIKELY(was_there <= 0)) {
+        return was_there;
     }
     PyErr_Format(PyExc_RuntimeError,
                  "Cannot enter into task %R while another task %R is being executed.",

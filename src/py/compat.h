@@ -333,22 +333,24 @@ void compat_set_stop_iteration(PyObject *value);
 void compat_begin_handling(_PyErr_StackItem *item, PyObject *exception);
 void compat_end_handling(_PyErr_StackItem *item);
 
-/* dict.setdefault(key, value). *found: Borrowed, what is in the dict now. 0 or -1. */
+/* dict.setdefault(key, value). *found: Borrowed, what is in the dict now. 1 when it was
+ * there before, else 0; or -1. */
 static inline int
 compat_dict_set_default(PyObject *dict, PyObject *key, PyObject *value,
                         PyObject **found)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     PyObject *now;
-    if (PyDict_SetDefaultRef(dict, key, value, &now) < 0) {
-        return -1;
+    int was_there = PyDict_SetDefaultRef(dict, key, value, &now);
+    if (was_there >= 0) {
+        *found = now;
+        Py_DECREF(now); /* the dict holds it */
     }
-    *found = now;
-    Py_DECREF(now); /* the dict holds it */
-    return 0;
+    return was_there;
 #else
+    Py_ssize_t size_before = PyDict_GET_SIZE(dict);
     *found = PyDict_SetDefault(dict, key, value);
-    return *found != NULL ? 0 : -1;
+    return *found == NULL ? -1 : PyDict_GET_SIZE(dict) == size_before;
 #endif
 }
 
