@@ -660,10 +660,10 @@ def attempt(operation, n):
         _testcapi.remove_mem_hooks()
         text = str(exc)
         is_stop = isinstance(exc, RuntimeError) and "stopped before" in text
-        # CPython's own words for it: coroutine.throw(), threading.Lock(), and 3.12's
-        # interpreter in a coroutine of asyncio's (with stock's loop as well). A function
-        # of ours that gave no reason would be told by its name.
-        words = ["'throw' of", "can't allocate lock", "error return without exception set"]
+        # CPython's own words for it: coroutine.throw(), threading.Lock(), and of 3.12's
+        # interpreter in asyncio's coroutines (on stock too).
+        words = ["'throw' of", "can't allocate lock"]
+        words += ["error return without exception set"]
         is_memory = any(part in text for part in words)
         status = NO_MEMORY if is_stop or is_memory else OTHER
         if status == OTHER:
