@@ -26,7 +26,7 @@ from support import PY, outcome, plain, turn
 
 @pytest.fixture(autouse=True, scope="module")
 def nothing_is_left():
-    """What stock leaves half made is collected here, not in the middle of other tests."""
+    """What stock leaves half made is collected here, not amid other tests."""
     yield
     hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
