@@ -26,6 +26,9 @@ spare_make(Spare *spare, Py_ssize_t size)
         compat_bytes_renew(spare->bytes, size);
         return spare->bytes;
     }
+    if (!spare->ours) {
+        spare->bytes = NULL; /* somebody's, or gone: another may get its address */
+    }
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
     if (CL_FREELIST && bytes != NULL && size >= CL_SPARE_FIRST) {
         spare_clear(spare);
