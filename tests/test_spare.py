@@ -107,3 +107,17 @@ def test_the_loops_own_reading_within_data_received(loop):
 
 def keep(data):
     return data
+
+
+def test_one_made_where_a_kept_one_has_died(loop):
+    """The room it has is its own, not that of the one before at its address."""
+    kept = []
+
+    def hold(data):
+        kept.clear()  # what was kept dies, and its memory is free for the next
+        if len(data) == 1000:
+            kept.append(data)
+        return data == data[:1] * len(data)
+
+    sent = messages([1000, 490, 480, 1000, 490, 505, 960] * 60)
+    assert feed(loop, hold, sent) == [True] * len(sent)
