@@ -41,9 +41,10 @@ enum {
 /* What a record is larger than its cleartext, at most, for the sizes of buffers. */
 #define CL_RECORD_OVERHEAD 64
 #define CL_RECORD_SIZE (16 * 1024)
-/* What one direct_write takes, and room for its records. */
-#define CL_WRITE_CHUNK (64 * 1024)
-#define CL_WRITE_SIZE (CL_WRITE_CHUNK + 8 * CL_RECORD_OVERHEAD)
+/* What one direct_write takes, and room for its records: calls of send cost more than the
+ * core's cache saves. */
+#define CL_WRITE_CHUNK (512 * 1024)
+#define CL_WRITE_SIZE (CL_WRITE_CHUNK + 64 * CL_RECORD_OVERHEAD)
 
 /* -- the BIO ------------------------------------------------------------------------------ */
 
@@ -412,7 +413,7 @@ direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
 
 const TlsWay tls_direct = {
     .name = "direct",
-    .chunk = CL_WRITE_CHUNK, /* stays in the core's cache, where 128 KiB does not */
+    .chunk = CL_WRITE_CHUNK,
     .open = direct_open,
     .close = direct_close,
     .count_in = direct_count_in,
