@@ -18,6 +18,7 @@ PY311 = sys.version_info >= (3, 11)
 PY312 = sys.version_info >= (3, 12)
 PY313 = sys.version_info >= (3, 13)
 PY314 = sys.version_info >= (3, 14)
+PY315 = sys.version_info >= (3, 15)
 
 FUTURES = {"cloop": cloop.Future, "stock": asyncio.Future}
 TASKS = {"cloop": cloop.Task, "stock": asyncio.Task}
@@ -232,6 +233,12 @@ def test_a_context_that_is_no_context(loop, make, caplog):
         loop.call_soon(future.set_result, 5)
         return await future
 
+    if PY315:
+        coro = main()
+        with pytest.raises(TypeError, match="a contextvars.Context was expected, got .*Odd$"):
+            make(coro, context=Odd())
+        coro.close()
+        return
     assert loop.run_until_complete(make(main(), context=Odd())) == 5
     assert len(ran) >= 3
     task = make(main(), context=Odd)

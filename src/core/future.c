@@ -54,6 +54,10 @@ int
 future_init(PyObject *self, State *state, PyObject *loop)
 {
     Future *future = FUTURE(self);
+    if (CL_PY315 && future_is_alive(future)) {
+        PyErr_Format(PyExc_RuntimeError, "%T object is already initialized", self);
+        return -1;
+    }
     future_clear_fields(self);
     future->state = state;
     future->native = NULL;

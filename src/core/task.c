@@ -59,6 +59,13 @@ static int
 task_fill(PyObject *self, PyObject *coro, PyObject *name, PyObject *context)
 {
     Task *task = TASK(self);
+    if (CL_PY315 && context != NULL && context != Py_None
+        && !PyContext_CheckExact(context)) {
+        task->log_destroy_pending = false;
+        PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %T",
+                     context);
+        return -1;
+    }
     PyObject *own_context = context == NULL || context == Py_None
                                 ? PyContext_CopyCurrent()
                                 : Py_NewRef(context);

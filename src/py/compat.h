@@ -23,6 +23,7 @@
 #define CL_PY312 (PY_VERSION_HEX >= 0x030C0000)
 #define CL_PY313 (PY_VERSION_HEX >= 0x030D0000)
 #define CL_PY314 (PY_VERSION_HEX >= 0x030E0000)
+#define CL_PY315 (PY_VERSION_HEX >= 0x030F0000)
 
 /* Tasks are in a linked list of the interpreter, not in a WeakSet (gh-128002). */
 #define CL_HAVE_TASK_LIST CL_PY314
