@@ -693,6 +693,24 @@ Loop_get_exception_handler_attribute(PyObject *self, void *Py_UNUSED(closure))
     return Loop_get_exception_handler(self, NULL);
 }
 
+/* Setting the attribute is calling the method that sets it. */
+#define CL_ATTRIBUTE_SETTER(method)                                                    \
+    static int Loop_##method##_attribute(PyObject *self, PyObject *value,              \
+                                         void *Py_UNUSED(closure))                     \
+    {                                                                                  \
+        if (value == NULL) {                                                           \
+            PyErr_SetString(PyExc_AttributeError, #method);                            \
+            return -1;                                                                 \
+        }                                                                              \
+        PyObject *result = method(self, value);                                        \
+        Py_XDECREF(result);                                                            \
+        return result == NULL ? -1 : 0;                                                \
+    }
+
+CL_ATTRIBUTE_SETTER(set_debug)
+CL_ATTRIBUTE_SETTER(set_task_factory)
+CL_ATTRIBUTE_SETTER(set_exception_handler)
+
 /* -- the user's own methods --------------------------------------------------------- */
 
 /* Which methods, when overridden, the loop must call by name; see loop.h. */
@@ -930,10 +948,12 @@ static PyGetSetDef Loop_getset[] = {
     {"_closed", Loop_get_flag, NULL, NULL, (void *)offsetof(Loop, closed)},
     {"_stopping", Loop_get_flag, Loop_set_stopping, NULL,
      (void *)offsetof(Loop, stopping)},
-    {"_debug", Loop_get_debug_attribute, NULL, NULL, NULL},
+    {"_debug", Loop_get_debug_attribute, Loop_set_debug_attribute, NULL, NULL},
     {"_clock_resolution", Loop_get_clock_resolution, NULL, NULL, NULL},
-    {"_task_factory", Loop_get_task_factory_attribute, NULL, NULL, NULL},
-    {"_exception_handler", Loop_get_exception_handler_attribute, NULL, NULL, NULL},
+    {"_task_factory", Loop_get_task_factory_attribute, Loop_set_task_factory_attribute,
+     NULL, NULL},
+    {"_exception_handler", Loop_get_exception_handler_attribute,
+     Loop_set_exception_handler_attribute, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -187,6 +187,24 @@ def test_a_loop_can_be_told_to_stop_by_its_attribute(loop):
     assert seen == [1]
 
 
+def test_private_attributes_that_programs_set(loop):
+    def factory(loop, coro, **options):
+        return asyncio.Task(coro, loop=loop, **options)
+
+    reports = []
+    loop._task_factory = factory
+    loop._exception_handler = lambda loop, context: reports.append(context["message"])
+    assert loop.get_task_factory() is factory
+    loop.call_exception_handler({"message": "seen"})
+    assert reports == ["seen"]
+    loop._task_factory = loop._exception_handler = None
+    assert loop.get_task_factory() is None and loop.get_exception_handler() is None
+    before = loop.get_debug()
+    loop._debug = not before
+    assert loop.get_debug() is not before
+    loop._debug = before
+
+
 def test_pending_stop_does_not_survive_an_exception(loop):
     def leave():
         loop.stop()
