@@ -10,6 +10,7 @@
 #include "core/task.h"
 #include "io/child.h"
 #include "io/datagram.h"
+#include "io/fdwatch.h"
 #include "io/listener.h"
 #include "io/pipe.h"
 #include "io/reader.h"
@@ -101,6 +102,7 @@ module_exec(PyObject *module)
     if (rc < 0 || task_type_adopt_future(state) < 0 || stream_complete_type(state) < 0
         || reader_complete_types(state) < 0 || datagram_complete_type(state) < 0
         || pipe_complete_types(state) < 0 || tls_complete_type(state) < 0
+        || add_methods(state->LoopType, fdwatch_methods) < 0
         || add_methods(state->LoopType, sockops_methods) < 0
         || PyModule_AddFunctions(module, task_functions) < 0
         || PyModule_AddFunctions(module, child_functions) < 0

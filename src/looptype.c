@@ -1,12 +1,11 @@
 /* The Loop type's Python face: parse, docstring, call down. No logic lives here; it is
- * in core/loop.c (scheduling), core/turn.c (running) and io/ (descriptors). The methods
- * on sockets are in io/sockops.c. cloop/loop.py subclasses this type and adds what runs
+ * in core/loop.c (scheduling) and core/turn.c (running). The methods on descriptors and
+ * sockets are in io/fdwatch.c and io/sockops.c. cloop/loop.py subclasses this type and adds what runs
  * once per loop, connection or process. */
 
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/task.h"
-#include "io/fdwatch.h"
 #include "py/args.h"
 #include "py/err.h"
 
@@ -550,82 +549,6 @@ set_debug(PyObject *self, PyObject *enabled)
 
 CL_ONE_ARGUMENT(set_debug, "enabled")
 
-/* -- descriptors -------------------------------------------------------------------- */
-
-PyDoc_STRVAR(
-    Loop_add_reader_doc,
-    "add_reader($self, fd, callback, *args)\n--\n\n"
-    "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
-    "is readable, in place of the former reader. Raises RuntimeError when a\n"
-    "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
-    "section \"Watching file descriptors\".");
-
-PyDoc_STRVAR(
-    Loop_add_writer_doc,
-    "add_writer($self, fd, callback, *args)\n--\n\n"
-    "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
-    "is writable, in place of the former writer. Raises RuntimeError when a\n"
-    "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
-    "section \"Watching file descriptors\".");
-
-static PyObject *
-loop_add_watch(PyObject *self, unsigned direction, const ArgSpec *spec,
-               PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    PyObject *values[2];
-    if (args_parse(spec, args, nargs, kwnames, values) < 0) {
-        return NULL;
-    }
-    return fdwatch_add(LOOP(self), direction, values[0], values[1], args + 2,
-                       nargs > 2 ? nargs - 2 : 0);
-}
-
-static const char *const watch_names[] = {"fd", "callback", NULL};
-
-static PyObject *
-Loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                PyObject *kwnames)
-{
-    static const ArgSpec spec = {"Loop.add_reader", watch_names, 2, 2, true, false};
-    return loop_add_watch(self, CL_READABLE, &spec, args, nargs, kwnames);
-}
-
-static PyObject *
-Loop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                PyObject *kwnames)
-{
-    static const ArgSpec spec = {"Loop.add_writer", watch_names, 2, 2, true, false};
-    return loop_add_watch(self, CL_WRITABLE, &spec, args, nargs, kwnames);
-}
-
-PyDoc_STRVAR(Loop_remove_reader_doc,
-             "remove_reader($self, fd)\n--\n\n"
-             "Stop watching fd for reading; True when it was watched. From the loop's\n"
-             "thread. See the asyncio documentation, section \"Watching file\n"
-             "descriptors\".");
-
-static PyObject *
-remove_reader(PyObject *self, PyObject *fd)
-{
-    return fdwatch_remove(LOOP(self), CL_READABLE, fd);
-}
-
-CL_ONE_ARGUMENT(remove_reader, "fd")
-
-PyDoc_STRVAR(Loop_remove_writer_doc,
-             "remove_writer($self, fd)\n--\n\n"
-             "Stop watching fd for writing; True when it was watched. From the loop's\n"
-             "thread. See the asyncio documentation, section \"Watching file\n"
-             "descriptors\".");
-
-static PyObject *
-remove_writer(PyObject *self, PyObject *fd)
-{
-    return fdwatch_remove(LOOP(self), CL_WRITABLE, fd);
-}
-
-CL_ONE_ARGUMENT(remove_writer, "fd")
-
 /* -- attributes --------------------------------------------------------------------- */
 
 static PyObject *
@@ -670,46 +593,34 @@ Loop_set_stopping(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 }
 
 static PyObject *
-Loop_get_debug_attribute(PyObject *self, void *Py_UNUSED(closure))
-{
-    return Loop_get_debug(self, NULL);
-}
-
-static PyObject *
 Loop_get_clock_resolution(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
     return PyFloat_FromDouble(1e-9);
 }
 
-static PyObject *
-Loop_get_task_factory_attribute(PyObject *self, void *Py_UNUSED(closure))
-{
-    return Loop_get_task_factory(self, NULL);
-}
-
-static PyObject *
-Loop_get_exception_handler_attribute(PyObject *self, void *Py_UNUSED(closure))
-{
-    return Loop_get_exception_handler(self, NULL);
-}
-
-/* Setting the attribute is calling the method that sets it. */
-#define CL_ATTRIBUTE_SETTER(method)                                                    \
-    static int Loop_##method##_attribute(PyObject *self, PyObject *value,              \
-                                         void *Py_UNUSED(closure))                     \
+/* An attribute _name that reads and is set as by get_name() and set_name(). */
+#define CL_ATTRIBUTE(name)                                                             \
+    static PyObject *Loop_get_##name##_attribute(PyObject *self,                       \
+                                                 void *Py_UNUSED(closure))             \
+    {                                                                                  \
+        return Loop_get_##name(self, NULL);                                            \
+    }                                                                                  \
+                                                                                       \
+    static int Loop_set_##name##_attribute(PyObject *self, PyObject *value,            \
+                                           void *Py_UNUSED(closure))                   \
     {                                                                                  \
         if (value == NULL) {                                                           \
-            PyErr_SetString(PyExc_AttributeError, #method);                            \
+            PyErr_SetString(PyExc_AttributeError, "_" #name);                          \
             return -1;                                                                 \
         }                                                                              \
-        PyObject *result = method(self, value);                                        \
+        PyObject *result = set_##name(self, value);                                    \
         Py_XDECREF(result);                                                            \
         return result == NULL ? -1 : 0;                                                \
     }
 
-CL_ATTRIBUTE_SETTER(set_debug)
-CL_ATTRIBUTE_SETTER(set_task_factory)
-CL_ATTRIBUTE_SETTER(set_exception_handler)
+CL_ATTRIBUTE(debug)
+CL_ATTRIBUTE(task_factory)
+CL_ATTRIBUTE(exception_handler)
 
 /* -- the user's own methods --------------------------------------------------------- */
 
@@ -928,10 +839,6 @@ static PyMethodDef Loop_methods[] = {
      Loop_get_exception_handler_doc},
     {"get_debug", FASTCALL(Loop_get_debug_checked), Loop_get_debug_doc},
     {"set_debug", FASTCALL(Loop_set_debug), Loop_set_debug_doc},
-    {"add_reader", FASTCALL(Loop_add_reader), Loop_add_reader_doc},
-    {"add_writer", FASTCALL(Loop_add_writer), Loop_add_writer_doc},
-    {"remove_reader", FASTCALL(Loop_remove_reader), Loop_remove_reader_doc},
-    {"remove_writer", FASTCALL(Loop_remove_writer), Loop_remove_writer_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -205,6 +205,16 @@ def test_private_attributes_that_programs_set(loop):
     loop._debug = before
 
 
+@pytest.mark.parametrize(
+    "name", ["_debug", "_task_factory", "_exception_handler", "_stopping"]
+)
+def test_private_attributes_stay(impl, loop, name):
+    cloop_only(impl, "stock lets one break its loop")
+    with pytest.raises(AttributeError, match=f"^{name}$"):
+        delattr(loop, name)
+    getattr(loop, name)
+
+
 def test_pending_stop_does_not_survive_an_exception(loop):
     def leave():
         loop.stop()

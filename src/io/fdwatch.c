@@ -1,6 +1,6 @@
 /* add_reader, add_writer and the waiting of socket operations (see fdwatch.h).
  *
- * Called by the Loop type's methods and by sockops, and by the poller when a descriptor
+ * Called as methods of the Loop and by sockops, and by the poller when a descriptor
  * is ready; always on the loop's thread.
  *
  * A FdWatch exists while the poller knows it: from the first wait on its number until
@@ -31,6 +31,7 @@
 
 #include <errno.h>
 
+#include "../py/args.h"
 #include "../py/err.h"
 #include "../py/pysock.h"
 
@@ -637,7 +638,8 @@ fdwatch_set_handle(Loop *loop, int fd, unsigned direction, PyObject *fileobj,
     return 0;
 }
 
-PyObject *
+/* fileobj: an int or an object with fileno(); errors as selectors gives them. */
+static PyObject *
 fdwatch_add(Loop *loop, unsigned direction, PyObject *fileobj, PyObject *callback,
             PyObject *const *args, Py_ssize_t nargs)
 {
@@ -689,7 +691,7 @@ fdwatch_find_object(Loop *loop, PyObject *fileobj)
     return NULL;
 }
 
-PyObject *
+static PyObject *
 fdwatch_remove(Loop *loop, unsigned direction, PyObject *fileobj)
 {
     FdWatch *watch = NULL;
@@ -730,3 +732,104 @@ fdwatch_remove(Loop *loop, unsigned direction, PyObject *fileobj)
     }
     Py_RETURN_TRUE;
 }
+
+/* -- the loop's methods -------------------------------------------------------------- */
+
+PyDoc_STRVAR(
+    Loop_add_reader_doc,
+    "add_reader($self, fd, callback, *args)\n--\n\n"
+    "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
+    "is readable, in place of the former reader. Raises RuntimeError when a\n"
+    "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
+    "section \"Watching file descriptors\".");
+
+PyDoc_STRVAR(
+    Loop_add_writer_doc,
+    "add_writer($self, fd, callback, *args)\n--\n\n"
+    "Call callback(*args) whenever fd (a descriptor or an object with fileno())\n"
+    "is writable, in place of the former writer. Raises RuntimeError when a\n"
+    "transport uses fd. From the loop's thread. See the asyncio documentation,\n"
+    "section \"Watching file descriptors\".");
+
+static PyObject *
+add_watch(PyObject *self, unsigned direction, const ArgSpec *spec,
+          PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *values[2];
+    if (args_parse(spec, args, nargs, kwnames, values) < 0) {
+        return NULL;
+    }
+    return fdwatch_add((Loop *)self, direction, values[0], values[1], args + 2,
+                       nargs > 2 ? nargs - 2 : 0);
+}
+
+static PyObject *
+remove_watch(PyObject *self, unsigned direction, const ArgSpec *spec,
+             PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *fileobj;
+    if (args_parse(spec, args, nargs, kwnames, &fileobj) < 0) {
+        return NULL;
+    }
+    return fdwatch_remove((Loop *)self, direction, fileobj);
+}
+
+static const char *const add_names[] = {"fd", "callback", NULL};
+static const char *const remove_names[] = {"fd", NULL};
+
+static PyObject *
+Loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const ArgSpec spec = {"Loop.add_reader", add_names, 2, 2, true, false};
+    return add_watch(self, CL_READABLE, &spec, args, nargs, kwnames);
+}
+
+static PyObject *
+Loop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const ArgSpec spec = {"Loop.add_writer", add_names, 2, 2, true, false};
+    return add_watch(self, CL_WRITABLE, &spec, args, nargs, kwnames);
+}
+
+PyDoc_STRVAR(Loop_remove_reader_doc,
+             "remove_reader($self, fd)\n--\n\n"
+             "Stop watching fd for reading; True when it was watched. From the loop's\n"
+             "thread. See the asyncio documentation, section \"Watching file\n"
+             "descriptors\".");
+
+static PyObject *
+Loop_remove_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    static const ArgSpec spec = {
+        "Loop.remove_reader", remove_names, 1, 1, false, false};
+    return remove_watch(self, CL_READABLE, &spec, args, nargs, kwnames);
+}
+
+PyDoc_STRVAR(Loop_remove_writer_doc,
+             "remove_writer($self, fd)\n--\n\n"
+             "Stop watching fd for writing; True when it was watched. From the loop's\n"
+             "thread. See the asyncio documentation, section \"Watching file\n"
+             "descriptors\".");
+
+static PyObject *
+Loop_remove_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    static const ArgSpec spec = {
+        "Loop.remove_writer", remove_names, 1, 1, false, false};
+    return remove_watch(self, CL_WRITABLE, &spec, args, nargs, kwnames);
+}
+
+#define FASTCALL(function)                                                             \
+    (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+
+PyMethodDef fdwatch_methods[] = {
+    {"add_reader", FASTCALL(Loop_add_reader), Loop_add_reader_doc},
+    {"add_writer", FASTCALL(Loop_add_writer), Loop_add_writer_doc},
+    {"remove_reader", FASTCALL(Loop_remove_reader), Loop_remove_reader_doc},
+    {"remove_writer", FASTCALL(Loop_remove_writer), Loop_remove_writer_doc},
+    {NULL, NULL, 0, NULL},
+};

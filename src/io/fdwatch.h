@@ -53,10 +53,6 @@ void fdwatch_make_level(FdWaiter *waiter);
  * does not wait. */
 void fdwatch_forget(FdWaiter *waiter);
 
-/* loop.add_reader / remove_reader ... : direction is CL_READABLE or CL_WRITABLE.
- * fileobj: an int or an object with fileno(); errors as selectors gives them. */
-PyObject *fdwatch_add(Loop *loop, unsigned direction, PyObject *fileobj,
-                      PyObject *callback, PyObject *const *args, Py_ssize_t nargs);
-PyObject *fdwatch_remove(Loop *loop, unsigned direction, PyObject *fileobj);
+extern PyMethodDef fdwatch_methods[]; /* for the Loop type: add_reader ... */
 
 #endif
