@@ -1246,6 +1246,19 @@ def test_a_task_that_is_never_initialised(impl, loop):
     assert ref() is None
 
 
+@pytest.mark.skipif(not PY315, reason="3.15")
+def test_a_task_is_initialized_once(loop, make):
+    async def main():
+        return 5
+
+    task = make(main())
+    other = main()
+    with pytest.raises(RuntimeError, match="Task object is already init"):
+        task.__init__(other, loop=loop)
+    other.close()
+    assert loop.run_until_complete(task) == 5
+
+
 # -- evil objects ------------------------------------------------------------------
 
 

@@ -54,7 +54,7 @@ int
 future_init(PyObject *self, State *state, PyObject *loop)
 {
     Future *future = FUTURE(self);
-    if (CL_PY315 && future_is_alive(future)) {
+    if (CL_INITIALIZES_ONCE && future_is_alive(future)) {
         PyErr_Format(PyExc_RuntimeError, "%T object is already initialized", self);
         return -1;
     }

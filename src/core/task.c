@@ -59,7 +59,7 @@ static int
 task_fill(PyObject *self, PyObject *coro, PyObject *name, PyObject *context)
 {
     Task *task = TASK(self);
-    if (CL_PY315 && context != NULL && context != Py_None
+    if (CL_TASK_WANTS_CONTEXT && context != NULL && context != Py_None
         && !PyContext_CheckExact(context)) {
         task->log_destroy_pending = false;
         PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %T",

@@ -43,6 +43,10 @@
 /* Task(context=), Task.get_context() */
 #define CL_HAVE_TASK_CONTEXT CL_PY311
 #define CL_HAVE_GET_CONTEXT CL_PY312
+/* ... and nothing that only behaves as one. */
+#define CL_TASK_WANTS_CONTEXT CL_PY315
+/* A future or task whose __init__ was called refuses another. */
+#define CL_INITIALIZES_ONCE CL_PY315
 /* The last uncancel() takes back a cancellation not yet delivered. */
 #define CL_UNCANCEL_CLEARS_MUST_CANCEL CL_PY313
 /* Methods of one argument are parsed as if they had keywords, which shows in errors. */

@@ -40,11 +40,12 @@ enum {
 
 /* What a record is larger than its cleartext, at most, for the sizes of buffers. */
 #define CL_RECORD_OVERHEAD 64
-#define CL_RECORD_SIZE (16 * 1024)
-/* What one direct_write takes, and room for its records: calls of send cost more than the
- * core's cache saves. */
+#define CL_COUNT_RECORDS(size) ((size) / CL_RECORD_SIZE + 1)
+/* What one direct_write takes, and room for its records. With 64 KiB, which stay in the
+ * core's cache, a large answer cost 1.2 times as much: the calls of send do. */
 #define CL_WRITE_CHUNK (512 * 1024)
-#define CL_WRITE_SIZE (CL_WRITE_CHUNK + 64 * CL_RECORD_OVERHEAD)
+#define CL_WRITE_SIZE                                                                  \
+    (CL_WRITE_CHUNK + CL_COUNT_RECORDS(CL_WRITE_CHUNK) * CL_RECORD_OVERHEAD)
 
 /* -- the BIO ------------------------------------------------------------------------------ */
 
@@ -395,12 +396,11 @@ direct_write(Tls *tls, const char *data, size_t size, size_t *taken)
 {
     PyObject *inner = Py_NewRef(tls->inner);
     void *ssl = tls->ssl;
-    size_t records = size / CL_RECORD_SIZE + 1;
     TlsAnswer answer = CL_TLS_DONE;
     if (CL_LIKELY(tls->out_data == NULL)) {
         lend_out(tls);
     }
-    tls->out_hint = tls->out_size + size + records * CL_RECORD_OVERHEAD;
+    tls->out_hint = tls->out_size + size + CL_COUNT_RECORDS(size) * CL_RECORD_OVERHEAD;
     clear_errors();
     if (!tls_library->SSL_write_ex(ssl, data, size, taken)) {
         answer = explain(tls, ssl);

@@ -20,7 +20,6 @@
 #include "../py/err.h"
 #include "tls.h"
 
-#define CL_RECORD_SIZE (16 * 1024)
 /* So much may wait for the end of the turn. */
 #define CL_GATHER_MAX (64 * 1024)
 #define CL_GATHER_PIECES 64

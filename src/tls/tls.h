@@ -19,6 +19,9 @@
 
 #include "../io/stream.h"
 
+/* What one record carries, at most. */
+#define CL_RECORD_SIZE (16 * 1024)
+
 #define CL_TLS_READ_HIGH (256 * 1024)
 #define CL_TLS_WRITE_HIGH (512 * 1024)
 
