@@ -137,7 +137,11 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
             ).start()
 
     def _on_end(self):
-        returncode = _reap(self._proc)
+        try:
+            returncode = _reap(self._proc)
+        except BaseException:  # reported; the pidfd would call again at once
+            self._close_pidfd()
+            raise
         if returncode is not None:
             self._process_exited(returncode)
 

@@ -598,6 +598,30 @@ def test_popen_was_asked_first(loop, impl):
     assert run(loop, main()) == 9 or not impl.is_cloop
 
 
+@pytest.mark.skipif(PY < (3, 12), reason="stock waits in a thread")
+def test_a_child_that_cannot_be_waited_for(impl, loop, reports, monkeypatch):
+    """It is reported once: what says that it has ended would say so for ever."""
+    stock_fault(impl, sys.version_info < (3, 14, 10), "it leaves the pidfd open")
+
+    def refuse(pid, options):
+        raise PermissionError("no waiting here")
+
+    async def main():
+        child = await asyncio.create_subprocess_exec("cat", stdin=PIPE)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "waitpid", refuse)
+            child.stdin.close()
+            while not reports:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+        os.waitpid(child.pid, 0)
+        child._transport._process_exited(0)
+        return await child.wait()
+
+    assert run(loop, main()) == 0
+    assert [str(report["exception"]) for report in reports] == ["no waiting here"]
+
+
 # -- without pidfds --------------------------------------------------------------------
 
 

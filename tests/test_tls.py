@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("trustme")
 
 import tls_support
-from support import cloop_only, run_program
+from support import PY, cloop_only, run_program
 from tls_support import (
     OLD,
     BufferedRecorder,
@@ -325,8 +325,12 @@ def test_reading_is_paused_and_resumed(loop, contexts):
         transport.write(b"abc")
         await asyncio.sleep(0.1)
         assert protocol.data == b""
+        if PY >= (3, 11):
+            assert transport._ssl_protocol._app_reading_paused is True
         transport.resume_reading()
         assert await protocol.have(3) == b"abc"
+        if PY >= (3, 11):
+            assert transport._ssl_protocol._app_reading_paused is False
         transport.close()
         await protocol.lost
         server.close()

@@ -815,6 +815,7 @@ static PyGetSetDef SSLTransport_getset[] = {
 static PyMemberDef SSLTransport_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(Tls, dict), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Tls, weakrefs), READONLY, NULL},
+    {"_app_reading_paused", T_BOOL, offsetof(Tls, reading_paused), READONLY, NULL},
     {"_closed", T_BOOL, offsetof(Tls, closed), READONLY, NULL},
     {"_closing", T_BOOL, offsetof(Tls, closed), READONLY, NULL},
     {"_conn_lost", T_UINT, offsetof(Tls, conn_lost), READONLY, NULL},
