@@ -4,7 +4,9 @@ import asyncio
 import contextvars
 import gc
 import logging
+import mmap
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -170,6 +172,35 @@ def test_a_spawn_runs_no_fork_hooks(impl):
         assert called == [], called
         """,
     )
+
+
+@pytest.mark.skipif(PY < (3, 10), reason="subprocess forks")
+def test_a_spawn_copies_no_page_tables(loop):
+    """vfork: its cost is the same however much memory the parent has.
+
+    After a fork each first write to a page is a fault, even when the child is gone.
+    """
+    pages = 4096
+    memory = mmap.mmap(-1, pages * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+
+    def write_everywhere():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for page in range(pages):
+            memory[page * mmap.PAGESIZE] = 1
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with memory:
+        assert write_everywhere() >= pages
+        assert run(loop, output("true")) == (0, b"")
+        assert write_everywhere() < pages // 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # there are threads, but it does nothing
+            child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert write_everywhere() >= pages  # were it a fork, this would see it
 
 
 def test_lines_both_ways(loop):

@@ -1,9 +1,7 @@
 """Nothing is left behind: objects die without the garbage collector, and thousands of
 rounds of anything leave as many blocks, references and descriptors as a few.
 
-Each round runs a few times to warm up, then in batches; the counts after the batches
-must be flat. Counted are allocated blocks (all builds) and references (debug builds of
-CPython: sys.gettotalrefcount).
+The loop, futures, tasks and sock_*; the transports are in test_leaks_transports.py.
 """
 
 import asyncio
@@ -11,11 +9,11 @@ import contextvars
 import gc
 import os
 import socket
-import sys
 import threading
 import weakref
 
 import pytest
+from counting import counts, grows
 from support import PY, Probe, cloop_only, turn, without_gc
 
 pytestmark = [
@@ -325,34 +323,6 @@ ROUNDS = [
     names,
     attributes,
 ]
-
-
-def counts():
-    gc.collect()
-    gc.collect()
-    return (
-        sys.getallocatedblocks(),
-        getattr(sys, "gettotalrefcount", int)(),
-        len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
-    )
-
-
-def grows(loop, one_round, rounds, batches=5):
-    """What grew in every batch: (blocks, references, descriptors) a batch, or None."""
-    history = []
-    for _ in range(batches):
-        for _ in range(rounds):
-            one_round(loop)
-        history.append(counts())
-    steps = [
-        tuple(b - a for a, b in zip(before, after))
-        for before, after in zip(history, history[1:])
-    ]
-    # less than one in each round is noise of CPython's caches
-    least = tuple(min(column) for column in zip(*steps))
-    if least[2] > 0 or any(step >= rounds for step in least[:2]):
-        return least
-    return None
 
 
 @pytest.mark.parametrize("one_round", ROUNDS, ids=lambda f: f.__name__)
