@@ -1,7 +1,7 @@
 /* The Loop type's Python face: parse, docstring, call down. No logic lives here; it is
  * in core/loop.c (scheduling) and core/turn.c (running). The methods on descriptors and
- * sockets are in io/fdwatch.c and io/sockops.c. cloop/loop.py subclasses this type and adds what runs
- * once per loop, connection or process. */
+ * sockets are in io/fdwatch.c and io/sockops.c. cloop/loop.py subclasses this type and
+ * adds what runs once per loop, connection or process. */
 
 #include "core/handle.h"
 #include "core/loop.h"
@@ -11,7 +11,7 @@
 
 #define LOOP(op) ((Loop *)(op))
 
-/* -- scheduling --------------------------------------------------------------------- */
+/* -- scheduling -------------------------------------------------------------------- */
 
 /* The context given, or NULL for the current one. */
 static PyObject *
@@ -214,7 +214,7 @@ Loop_add_callback(PyObject *self, PyObject *handle)
     Py_RETURN_NONE;
 }
 
-/* -- running ------------------------------------------------------------------------ */
+/* -- running ----------------------------------------------------------------------- */
 
 PyDoc_STRVAR(
     Loop_run_forever_doc,
@@ -357,7 +357,7 @@ Loop_timer_handle_cancelled(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(handl
     Py_RETURN_NONE;
 }
 
-/* -- futures and tasks -------------------------------------------------------------- */
+/* -- futures and tasks ------------------------------------------------------------- */
 
 PyDoc_STRVAR(Loop_create_future_doc,
              "create_future($self, /)\n--\n\n"
@@ -480,7 +480,7 @@ Loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(factory != NULL ? factory : Py_None);
 }
 
-/* -- errors and debug mode ---------------------------------------------------------- */
+/* -- errors and debug mode --------------------------------------------------------- */
 
 PyDoc_STRVAR(
     Loop_set_exception_handler_doc,
@@ -549,7 +549,7 @@ set_debug(PyObject *self, PyObject *enabled)
 
 CL_ONE_ARGUMENT(set_debug, "enabled")
 
-/* -- attributes --------------------------------------------------------------------- */
+/* -- attributes -------------------------------------------------------------------- */
 
 static PyObject *
 Loop_get_ready(PyObject *self, void *Py_UNUSED(closure))
@@ -622,7 +622,7 @@ CL_ATTRIBUTE(debug)
 CL_ATTRIBUTE(task_factory)
 CL_ATTRIBUTE(exception_handler)
 
-/* -- the user's own methods --------------------------------------------------------- */
+/* -- the user's own methods -------------------------------------------------------- */
 
 /* Which methods, when overridden, the loop must call by name; see loop.h. */
 #define CL_OVERRIDABLE(X)                                                              \
@@ -683,7 +683,7 @@ Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     return 0;
 }
 
-/* -- life --------------------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------------------- */
 
 /* As asyncio.coroutines._is_debug_mode(): os.environ keeps the C environment in step. */
 static bool

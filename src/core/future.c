@@ -14,7 +14,7 @@
 
 #include "task_impl.h"
 
-/* -- making ------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 PyObject *
 future_new(Loop *loop)
@@ -102,7 +102,7 @@ future_check_alive(const Future *future)
     return -1;
 }
 
-/* -- callbacks ---------------------------------------------------------------------- */
+/* -- callbacks --------------------------------------------------------------------- */
 
 /* Schedules callback(self) in context. 0 or -1. */
 static int
@@ -235,7 +235,7 @@ future_add_task_waiter(PyObject *self, PyObject *task)
     return rc;
 }
 
-/* -- the outcome -------------------------------------------------------------------- */
+/* -- the outcome ------------------------------------------------------------------- */
 
 /* InvalidStateError and -1 unless pending. */
 static int
@@ -472,7 +472,7 @@ future_get_result(PyObject *self)
     return NULL;
 }
 
-/* -- the end ------------------------------------------------------------------------ */
+/* -- the end ----------------------------------------------------------------------- */
 
 /* Fills what call_exception_handler is given. 0 or -1. */
 static int

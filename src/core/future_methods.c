@@ -8,7 +8,7 @@
 
 #include <stdarg.h>
 
-/* -- arguments ---------------------------------------------------------------------- */
+/* -- arguments --------------------------------------------------------------------- */
 
 int
 future_parse(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
@@ -92,7 +92,7 @@ parse_one(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     }
 #endif
 
-/* -- methods ------------------------------------------------------------------------ */
+/* -- methods ----------------------------------------------------------------------- */
 
 PyDoc_VAR(Future_init_doc) =
     "Future(*, loop=None)\n--\n\n"
@@ -430,7 +430,7 @@ Future_make_cancelled_error(PyObject *self, PyObject *Py_UNUSED(ignored))
     return future_check_alive(future) < 0 ? NULL : future_make_cancelled_error(future);
 }
 
-/* -- repr --------------------------------------------------------------------------- */
+/* -- repr -------------------------------------------------------------------------- */
 
 PyObject *
 future_repr(PyObject *self, PyObject *function)
@@ -479,7 +479,7 @@ Future_repr_info(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 #endif
 
-/* -- attributes --------------------------------------------------------------------- */
+/* -- attributes -------------------------------------------------------------------- */
 
 /* New ref: value, or None for NULL; raises unless __init__ has run. */
 static PyObject *
@@ -663,7 +663,7 @@ Future_remove_done_callback_face(PyObject *self, PyObject *const *args,
 }
 #endif
 
-/* -- the type ----------------------------------------------------------------------- */
+/* -- the type ---------------------------------------------------------------------- */
 
 static int
 Future_clear(PyObject *self)

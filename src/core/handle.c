@@ -16,7 +16,7 @@
 #include "future.h"
 #include "task.h"
 
-/* -- making ------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 int
 handle_trace(Handle *handle)
@@ -181,7 +181,7 @@ handle_visit_owned(PyObject *self, visitproc visit, void *arg)
     return Py_TYPE(self)->tp_traverse(self, visit, arg);
 }
 
-/* -- running ------------------------------------------------------------------------ */
+/* -- running ----------------------------------------------------------------------- */
 
 PyObject *
 handle_args_tuple(Handle *handle)
@@ -423,7 +423,7 @@ handle_run(PyObject *self)
     return handle_report(self);
 }
 
-/* -- cancelling --------------------------------------------------------------------- */
+/* -- cancelling -------------------------------------------------------------------- */
 
 int
 handle_loop_debug(Handle *handle)

@@ -8,7 +8,7 @@
 #include "../py/args.h"
 #include "handle_impl.h"
 
-/* -- methods ------------------------------------------------------------------------ */
+/* -- methods ----------------------------------------------------------------------- */
 
 /* Raises AttributeError for a handle whose __init__ has not run. */
 static Handle *
@@ -247,7 +247,7 @@ TimerHandle_when(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble(timer->when);
 }
 
-/* -- attributes --------------------------------------------------------------------- */
+/* -- attributes -------------------------------------------------------------------- */
 
 static PyObject *
 Handle_get_callback(PyObject *self, void *Py_UNUSED(closure))
@@ -343,7 +343,7 @@ TimerHandle_set_scheduled(PyObject *self, PyObject *value, void *Py_UNUSED(closu
     return 0;
 }
 
-/* -- life and death ----------------------------------------------------------------- */
+/* -- life and death ---------------------------------------------------------------- */
 
 static int
 handle_traverse(Handle *handle, visitproc visit, void *arg)
@@ -463,7 +463,7 @@ TimerHandle_dealloc(PyObject *self)
                 offsetof(Loop, free_timers));
 }
 
-/* -- the types ---------------------------------------------------------------------- */
+/* -- the types --------------------------------------------------------------------- */
 
 #if CL_PY312
 #define CL_HANDLE_GET_CONTEXT                                                          \

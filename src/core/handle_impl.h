@@ -16,7 +16,7 @@ PyObject *handle_args_tuple(Handle *handle);
 /* Debug mode of the handle's loop, whatever it is: 1, 0 or -1. */
 int handle_loop_debug(Handle *handle);
 
-/* -- safehandle.c: the lock of a _ThreadSafeHandle ---------------------------------- */
+/* -- safehandle.c: the lock of a _ThreadSafeHandle --------------------------------- */
 
 /* Taken once more by the thread that has it. Waits without the GIL, during which signal
  * handlers may run. 0, or -1 with what one of them raised. */

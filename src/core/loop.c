@@ -16,7 +16,7 @@
 #include "../py/err.h"
 #include "handle.h"
 
-/* -- small questions ---------------------------------------------------------------- */
+/* -- small questions --------------------------------------------------------------- */
 
 int64_t
 loop_clock_ns(void)
@@ -110,7 +110,7 @@ loop_check_callback(State *state, PyObject *callback, const char *method)
     return 0;
 }
 
-/* -- the ready ring ----------------------------------------------------------------- */
+/* -- the ready ring ---------------------------------------------------------------- */
 
 int
 loop_push_failed(PyObject *subject, PyObject *arg)
@@ -252,7 +252,7 @@ loop_call_soon(State *state, PyObject *loop, PyObject *callback, PyObject *arg,
     return handle == NULL ? -1 : 0;
 }
 
-/* -- timers ------------------------------------------------------------------------- */
+/* -- timers ------------------------------------------------------------------------ */
 
 /* HeapDrop: a cancelled timer has left the heap. */
 static void
@@ -324,7 +324,7 @@ loop_schedule_after(Loop *loop, double delay, PyObject *callback, PyObject *cons
     return loop_add_timer(loop, now + delay, NULL, callback, args, nargs, context);
 }
 
-/* -- life --------------------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------------------- */
 
 int
 loop_init(Loop *loop, State *state)

@@ -159,7 +159,7 @@ int loop_run_entry(Loop *loop, RingEntry entry);
 /* Makes a sleeping loop turn. Any thread that holds the GIL. 0 or -1. */
 int loop_wake(Loop *loop);
 
-/* -- calls from the type's face (looptype.c) ---------------------------------------- */
+/* -- calls from the type's face (looptype.c) --------------------------------------- */
 
 /* New ref: a Handle on the ring. args are the callback's. Raises RuntimeError when
  * closed; in debug mode checks the thread and the callback as stock. */
@@ -237,7 +237,7 @@ int64_t loop_seconds_to_ns(double seconds);
 
 int loop_check_closed(Loop *loop); /* RuntimeError "Event loop is closed" */
 
-/* -- reporting ---------------------------------------------------------------------- */
+/* -- reporting --------------------------------------------------------------------- */
 
 /* loop.call_exception_handler({"message": message, "exception": the raised exception
  * (taken, cleared), key: value, ...}) on any loop. Pairs end with a NULL key; a pair

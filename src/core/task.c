@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-/* -- making ------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 /* TypeError and -1 unless coro is a coroutine as asyncio sees it. */
 static int
@@ -206,7 +206,7 @@ Task_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return parsed ? task_init(self, coro, loop, name, context, eager_start) : -1;
 }
 
-/* -- cancelling --------------------------------------------------------------------- */
+/* -- cancelling -------------------------------------------------------------------- */
 
 int
 task_cancel_waiter(State *state, PyObject *waiter, PyObject *msg)
@@ -352,7 +352,7 @@ Task_uncancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 #endif
 
-/* -- methods ------------------------------------------------------------------------ */
+/* -- methods ----------------------------------------------------------------------- */
 
 PyDoc_STRVAR(Task_set_result_doc,
              "set_result($self, result, /)\n--\n\n"
@@ -505,7 +505,7 @@ Task_repr_info(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 #endif
 
-/* -- attributes --------------------------------------------------------------------- */
+/* -- attributes -------------------------------------------------------------------- */
 
 static PyObject *
 Task_get_log_destroy_pending(PyObject *self, void *Py_UNUSED(closure))
@@ -547,7 +547,7 @@ Task_get_fut_waiter(PyObject *self, void *Py_UNUSED(closure))
     return Py_NewRef(waiter != NULL ? waiter : Py_None);
 }
 
-/* -- the type ----------------------------------------------------------------------- */
+/* -- the type ---------------------------------------------------------------------- */
 
 static int
 Task_traverse(PyObject *self, visitproc visit, void *arg)

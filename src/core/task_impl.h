@@ -32,7 +32,7 @@ int task_cancel(PyObject *self, PyObject *msg);
  * -1. The caller owns a reference to waiter. */
 int task_cancel_waiter(State *state, PyObject *waiter, PyObject *msg);
 
-/* -- task_registry.c: current_task(), all_tasks() ------------------------------------ */
+/* -- task_registry.c: current_task(), all_tasks() ---------------------------------- */
 
 /* Make self the loop's current task; the end of that. RuntimeError when another one is
  * current. 0 or -1. */

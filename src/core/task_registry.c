@@ -38,7 +38,7 @@ call_registry_void(PyObject *function, PyObject *a, PyObject *b)
     return result != NULL ? 0 : -1;
 }
 
-/* -- the current task ---------------------------------------------------------------- */
+/* -- the current task -------------------------------------------------------------- */
 
 /* True when asyncio's dict is what decides. */
 static bool
@@ -144,7 +144,7 @@ task_swap_current(State *state, PyObject *loop, PyObject *task)
     return previous != NULL ? previous : Py_NewRef(Py_None);
 }
 
-/* -- all tasks ------------------------------------------------------------------------ */
+/* -- all tasks --------------------------------------------------------------------- */
 
 /* True when equality and hash of the task are those of the object's address, so that
  * the set can be asked without running Python code. */
@@ -260,7 +260,7 @@ task_leave_list(PyObject *self)
     }
 }
 
-/* -- who awaits whom ------------------------------------------------------------------ */
+/* -- who awaits whom --------------------------------------------------------------- */
 
 int
 task_note_await(State *state, PyObject *awaited, PyObject *self)
@@ -278,7 +278,7 @@ task_note_await_end(State *state, PyObject *awaited, PyObject *self)
                : call_registry_void(state->discard_awaited_by, awaited, self);
 }
 
-/* -- what debuggers see --------------------------------------------------------------- */
+/* -- what debuggers see ------------------------------------------------------------ */
 
 /* `python -m asyncio ps` reads the memory of another process: of the tasks in the linked
  * list it takes coroutine and name from the fields of asyncio.Task's own struct. Ours

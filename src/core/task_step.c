@@ -16,7 +16,7 @@
 
 static int task_step(PyObject *self, PyObject *exception);
 
-/* -- callables shown to Python -------------------------------------------------------- */
+/* -- callables shown to Python ----------------------------------------------------- */
 
 PyDoc_STRVAR(task_step_doc, "task_step($self, exception=None, /)\n--\n\n"
                             "Run the task's next step.");
@@ -114,7 +114,7 @@ task_is_entry(PyObject *callable)
                       == (PyCFunction)(void (*)(void))Task_step);
 }
 
-/* -- scheduling ---------------------------------------------------------------------- */
+/* -- scheduling -------------------------------------------------------------------- */
 
 int
 task_call_step_soon(PyObject *self, PyObject *exception)
@@ -161,7 +161,7 @@ task_throw_soon(PyObject *self, const char *format, ...)
     return rc;
 }
 
-/* -- what the coroutine awaits -------------------------------------------------------- */
+/* -- what the coroutine awaits ----------------------------------------------------- */
 
 /* A cancel() came while the coroutine was about to await waiter. 0 or -1. */
 static int
@@ -351,7 +351,7 @@ task_await(PyObject *self, PyObject *result)
     return rc;
 }
 
-/* -- the step ------------------------------------------------------------------------- */
+/* -- the step ---------------------------------------------------------------------- */
 
 /* The coroutine has returned result. Steals result. 0 or -1. */
 static int
@@ -520,7 +520,7 @@ task_step(PyObject *self, PyObject *exception)
     return rc;
 }
 
-/* -- entries of the ready ring -------------------------------------------------------- */
+/* -- entries of the ready ring ----------------------------------------------------- */
 
 /* Reports the raised exception as a Handle's would be: one is made for that. 0, or -1
  * when it must leave the loop, as a MemoryError must (see task_is_entry). */
@@ -600,7 +600,7 @@ task_run_wakeup(void *loop, void *task, void *future)
     return task_run_entry(loop, task, future, task_wakeup, &task_wakeup_def);
 }
 
-/* -- eager tasks ---------------------------------------------------------------------- */
+/* -- eager tasks ------------------------------------------------------------------- */
 
 /* The eager step proper: registered as eager, in the task's context. 0 or -1. */
 static int

@@ -53,7 +53,7 @@ loop_flush(Loop *loop)
     return rc;
 }
 
-/* -- polling ------------------------------------------------------------------------ */
+/* -- polling ----------------------------------------------------------------------- */
 
 static bool
 loop_has_watchers(const Loop *loop)
@@ -209,7 +209,7 @@ loop_fire_timers(Loop *loop)
     return 0;
 }
 
-/* -- draining ----------------------------------------------------------------------- */
+/* -- draining ---------------------------------------------------------------------- */
 
 /* New ref: what a slow entry is called in the log: its Handle, or the task itself. */
 static PyObject *
@@ -320,7 +320,7 @@ loop_turn(Loop *loop, bool first)
     return loop_drain(loop, timers);
 }
 
-/* -- running ------------------------------------------------------------------------ */
+/* -- running ----------------------------------------------------------------------- */
 
 int
 loop_check_running(Loop *loop)

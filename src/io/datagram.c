@@ -47,7 +47,7 @@ datagram_from(Transport *transport)
     return (Datagram *)transport;
 }
 
-/* -- the queue ------------------------------------------------------------------------ */
+/* -- the queue --------------------------------------------------------------------- */
 
 static int
 queue_grow(Datagram *datagram)
@@ -120,7 +120,7 @@ count_queued(Transport *transport)
     return datagram_from(transport)->bytes;
 }
 
-/* -- errors --------------------------------------------------------------------------- */
+/* -- errors ------------------------------------------------------------------------ */
 
 /* The raised exception goes to error_received when it is an OSError, else it ends the
  * transport. 0, or -1 with what error_received raised or what must leave the loop. */
@@ -141,7 +141,7 @@ take_error(Datagram *datagram, const char *message)
     return result == NULL ? -1 : 0;
 }
 
-/* -- receiving ------------------------------------------------------------------------ */
+/* -- receiving --------------------------------------------------------------------- */
 
 /* datagram_received(data, address). 0, or -1 with what it raised. */
 static int
@@ -281,7 +281,7 @@ take_readable(Transport *transport)
     return rc;
 }
 
-/* -- sending -------------------------------------------------------------------------- */
+/* -- sending ----------------------------------------------------------------------- */
 
 /* self._sock.sendto(data, address), which resolves names and has the messages. 0, -EAGAIN,
  * or 1 with an exception. */
@@ -440,7 +440,7 @@ static const TransportOps transport_ops = {
     .tell_resume = transport_tell_resume,
 };
 
-/* -- sendto --------------------------------------------------------------------------- */
+/* -- sendto ------------------------------------------------------------------------ */
 
 /* *address becomes the one to be used (NULL: none). 0, or -1 with ValueError. */
 static int
@@ -590,7 +590,7 @@ DatagramTransport_sendto(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* -- making --------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 static PyObject *
 DatagramTransport_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
@@ -685,7 +685,7 @@ DatagramTransport_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return transport_schedule_start(transport, NULL, values[4], run_begin);
 }
 
-/* -- the type ------------------------------------------------------------------------- */
+/* -- the type ---------------------------------------------------------------------- */
 
 PyDoc_STRVAR(DatagramTransport_set_protocol_doc,
              "set_protocol($self, protocol, /)\n--\n\n"

@@ -58,7 +58,7 @@ struct FdWatch {
 
 static const WatcherOps fdwatch_ops;
 
-/* -- life ---------------------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------------------- */
 
 /* Borrowed from the poller: the watch that stands for fd, or NULL. */
 static FdWatch *
@@ -150,7 +150,7 @@ fdwatch_remove_and_release(FdWatch *watch, bool lost)
     fdwatch_release(watch, lost);
 }
 
-/* -- interest ------------------------------------------------------------------------ */
+/* -- interest ---------------------------------------------------------------------- */
 
 /* What somebody waits for now, and how the kernel is to report it. */
 static unsigned
@@ -238,7 +238,7 @@ fdwatch_register(FdWatch *watch, int fd)
     return poller_watch(poller, &watch->watcher, fd, fdwatch_interest(watch));
 }
 
-/* -- events -------------------------------------------------------------------------- */
+/* -- events ------------------------------------------------------------------------ */
 
 /* Lets the waiters of one direction try, in order, until one would block. 0 or -1. The
  * caller has pinned the watch. */
@@ -364,7 +364,7 @@ static const WatcherOps fdwatch_ops = {
     .on_evicted = fdwatch_on_evicted,
 };
 
-/* -- waiting ------------------------------------------------------------------------- */
+/* -- waiting ----------------------------------------------------------------------- */
 
 /* Raises when a transport stands on fd. shown: what the user gave for fd, or NULL for the
  * number. 0 or -1. */
@@ -536,7 +536,7 @@ fdwatch_forget(FdWaiter *waiter)
     Py_DECREF(object);
 }
 
-/* -- add_reader and the like --------------------------------------------------------- */
+/* -- add_reader and the like ------------------------------------------------------- */
 
 /* The number that fileobj stands for: *fd, -1 for any negative one. *too_large: it is no
  * C int. 0, or -1 with stock's ValueError. */
@@ -733,7 +733,7 @@ fdwatch_remove(Loop *loop, unsigned direction, PyObject *fileobj)
     Py_RETURN_TRUE;
 }
 
-/* -- the loop's methods -------------------------------------------------------------- */
+/* -- the loop's methods ------------------------------------------------------------ */
 
 PyDoc_STRVAR(
     Loop_add_reader_doc,

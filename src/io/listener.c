@@ -2,9 +2,10 @@
  * by the loop's _start_serving and _stop_serving; on the loop's thread.
  *
  * At most `backlog` connections are accepted per event, and not more than
- * CL_ACCEPTS_PER_EVENT, each with one system call that tells the peer's address too. The protocol factory runs straight away, in a copy of the
- * context in which serving began; stock makes a task for it, which a program can only
- * notice by asking for the current task in the factory.
+ * CL_ACCEPTS_PER_EVENT, each with one system call that tells the peer's address too. The
+ * protocol factory runs straight away, in a copy of the context in which serving began;
+ * stock makes a task for it, which a program can only notice by asking for the current
+ * task in the factory.
  *
  * Out of descriptors or memory: reported, and tried again after CL_RETRY_SECONDS (stock
  * waits a second, but reports up to `backlog` times in a row).
@@ -44,7 +45,7 @@ typedef struct Listener {
     bool held;
 } Listener;
 
-/* -- watching ------------------------------------------------------------------------- */
+/* -- watching ---------------------------------------------------------------------- */
 
 static const WatcherOps watcher_ops;
 
@@ -97,7 +98,7 @@ on_traverse(Watcher *watcher, int (*visit)(void *, void *), void *arg)
     return listener_of(watcher)->held ? visit(listener_of(watcher), arg) : 0;
 }
 
-/* -- out of resources ------------------------------------------------------------------ */
+/* -- out of resources -------------------------------------------------------------- */
 
 /* Reports the error of accept. 0 or -1. */
 static int
@@ -163,7 +164,7 @@ handle_error(Listener *listener, int error)
     }
 }
 
-/* -- accepting ------------------------------------------------------------------------- */
+/* -- accepting --------------------------------------------------------------------- */
 
 /* logger.debug(...) of the new connection. 0 or -1. */
 static int
@@ -274,7 +275,7 @@ static const WatcherOps watcher_ops = {
     .on_evicted = on_loop_close,
 };
 
-/* -- the Python face ------------------------------------------------------------------- */
+/* -- the Python face --------------------------------------------------------------- */
 
 static int
 read_proto(Listener *listener)

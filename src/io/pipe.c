@@ -43,7 +43,7 @@ pipe_of(PyObject *self)
     return (Pipe *)self;
 }
 
-/* -- the descriptor ------------------------------------------------------------------- */
+/* -- the descriptor ---------------------------------------------------------------- */
 
 /* TransportOps.own_number: somebody else is watched by our number. */
 static int
@@ -113,7 +113,7 @@ log_closed_by_peer(Transport *transport)
     return result == NULL ? -1 : 0;
 }
 
-/* -- reading -------------------------------------------------------------------------- */
+/* -- reading ----------------------------------------------------------------------- */
 
 /* The raised exception ends the pipe; it is reported unless it is EIO, which is how a
  * terminal ends. 0, or -1 when it must leave the loop. */
@@ -234,7 +234,7 @@ on_read_ready(Watcher *watcher, unsigned events)
 
 static const WatcherOps read_watcher_ops = CL_TRANSPORT_WATCHER_OPS(on_read_ready);
 
-/* -- writing -------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------- */
 
 /* The reader is gone: nothing written will ever arrive. 0 or -1. */
 static int
@@ -486,7 +486,7 @@ WritePipeTransport__read_ready(PyObject *self, PyObject *Py_UNUSED(unused))
     return take_reader_left((Transport *)self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* -- making --------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 static PyObject *
 make_pipe(PyTypeObject *type, const WatcherOps *watcher_ops)
@@ -638,7 +638,7 @@ WritePipeTransport_init(PyObject *self, PyObject *args, PyObject *kwargs)
                      "Pipe transport is only for pipes, sockets and character devices");
 }
 
-/* -- the types ------------------------------------------------------------------------ */
+/* -- the types --------------------------------------------------------------------- */
 
 PyDoc_STRVAR(Pipe_set_protocol_doc,
              "set_protocol($self, protocol, /)\n--\n\n"

@@ -11,7 +11,7 @@
 #include "../core/future.h"
 #include "reader_lazy.h"
 
-/* -- is all as asyncio left it? -------------------------------------------------------- */
+/* -- is all as asyncio left it? ---------------------------------------------------- */
 
 /* What we stand in for, or what those functions call. */
 static const char *const reader_methods[] = {
@@ -130,7 +130,7 @@ reader_limit(State *state, PyObject *dict)
 /* A client's writer shows itself at its first write; others write to the transport too. */
 #define CL_CALLER_TRIES 3
 
-/* -- adopting --------------------------------------------------------------------------- */
+/* -- adopting ---------------------------------------------------------------------- */
 
 /* True when the loop of the reader is one of ours that makes its futures as we do. */
 static bool
@@ -326,7 +326,7 @@ reader_adopt(State *state, PyObject *protocol)
     return true;
 }
 
-/* -- feeding ----------------------------------------------------------------------------- */
+/* -- feeding ----------------------------------------------------------------------- */
 
 /* What stock's feed_data looks at; borrowed from the reader's dict. */
 typedef struct FeedView {

@@ -22,7 +22,7 @@
 #include "../core/loop.h"
 #include "reader_fields.h"
 
-/* -- reader.c: for transports --------------------------------------------------------- */
+/* -- reader.c: for transports ------------------------------------------------------ */
 
 /* protocol begins to hear of a connection: makes its reader and writer native when they
  * can be. True: reader_feed is worth being asked. Never fails. */
@@ -41,7 +41,7 @@ uint8_t reader_count_tries(State *state, PyObject *protocol);
  * called, or -1 with what the method would raise. The caller holds a ref to protocol. */
 int reader_feed(State *state, PyObject *protocol, const char *data, size_t size);
 
-/* -- reader.c: for the other parts ----------------------------------------------------- */
+/* -- reader.c: for the other parts ------------------------------------------------- */
 
 /* As below, when something has changed or nothing is known yet. */
 bool reader_class_look(State *state, ReaderClass which);
@@ -85,7 +85,7 @@ PyObject *reader_vars(PyObject *op);
 /* reader._limit as a number >= 0; -1 (no exception) when it is none. */
 Py_ssize_t reader_limit(State *state, PyObject *dict);
 
-/* -- reader_op.c ------------------------------------------------------------------------ */
+/* -- reader_op.c ------------------------------------------------------------------- */
 
 /* What an attempt gives: -1 with an exception, or */
 enum {
@@ -126,7 +126,7 @@ PyObject *reader_call_stock(PyTypeObject *native, PyObject *self, const char *na
 
 extern PyType_Spec reader_op_spec;
 
-/* -- reader_read.c ---------------------------------------------------------------------- */
+/* -- reader_read.c ----------------------------------------------------------------- */
 
 extern const ReaderOpKind reader_op_read;
 extern const ReaderOpKind reader_op_readline;
@@ -135,7 +135,7 @@ extern const ReaderOpKind reader_op_readexactly;
 extern const ReaderOpKind reader_op_anext;
 extern const ReaderOpKind reader_op_drain;
 
-/* -- reader_face.c ---------------------------------------------------------------------- */
+/* -- reader_face.c ----------------------------------------------------------------- */
 
 /* Of `__class__`. */
 PyObject *reader_get_class(PyObject *self, void *closure);

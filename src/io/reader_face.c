@@ -1,15 +1,16 @@
 /* NativeReader, NativeWriter and NativeProtocol: subclasses of asyncio's StreamReader,
- * StreamWriter and StreamReaderProtocol with nothing in the instance, to which objects are switched by __class__ (see
- * reader.h). Called from Python, on the loop's thread.
+ * StreamWriter and StreamReaderProtocol with nothing in the instance, to which objects
+ * are switched by __class__ (see reader.h). Called from Python, on the loop's thread.
  *
  * `__class__` says asyncio's own class, so that reprs, mocks and comparisons by it are as
  * ever; only type() sees the difference. */
 #include "reader.h"
 #include "reader_lazy.h"
 
-/* field: where its _loop is. Borrowed: the loop whose operations may do the work of self's methods, or NULL (no
- * exception): asyncio's own are to be called. In debug mode that is always so: where a
- * coroutine was made, how long its step took and the like is stock's then. */
+/* Borrowed: the loop whose operations may do the work of self's methods, found in the
+ * field `_loop`; or NULL (no exception): asyncio's own are to be called. In debug mode
+ * that is always so: where a coroutine was made, how long its step took and the like is
+ * stock's then. */
 static Loop *
 ready_loop(State *state, PyObject *dict, ReaderField field)
 {
@@ -73,7 +74,7 @@ StreamReader_anext(PyObject *self)
     return call_reader(self, &reader_op_anext, NULL, 0, NULL, false);
 }
 
-/* -- the writer ----------------------------------------------------------------------------- */
+/* -- the writer -------------------------------------------------------------------- */
 
 /* New ref: the attributes of a writer whose class is plain, or NULL (no exception). */
 static PyObject *
@@ -131,7 +132,7 @@ StreamWriter_drain(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                              kwnames);
 }
 
-/* -- __class__ -------------------------------------------------------------------------------- */
+/* -- __class__ --------------------------------------------------------------------- */
 
 PyObject *
 reader_get_class(PyObject *self, void *Py_UNUSED(closure))
@@ -167,7 +168,7 @@ reader_set_class(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
     return Py_TYPE(descriptor)->tp_descr_set(descriptor, self, value);
 }
 
-/* -- the types --------------------------------------------------------------------------------- */
+/* -- the types --------------------------------------------------------------------- */
 
 #define CL_FASTCALL(function) (PyCFunction)(void (*)(void))(function)
 

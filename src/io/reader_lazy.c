@@ -28,7 +28,7 @@ name_of(const State *state, const LazyField *lazy)
     return *(PyObject *const *)((const char *)state + lazy->name);
 }
 
-/* -- each of them ---------------------------------------------------------------------- */
+/* -- each of them ------------------------------------------------------------------ */
 
 static bool
 is_untouched(State *state, PyObject *value, FutureState phase)
@@ -102,7 +102,7 @@ static const LazyField complete_fut = {
 
 static const LazyField *const lazy_fields[] = {&closed, &drain_waiters, &complete_fut};
 
-/* -- taking out and putting back ------------------------------------------------------- */
+/* -- taking out and putting back --------------------------------------------------- */
 
 void
 reader_lazy_drop(State *state, PyObject *dict, ReaderClass which)
@@ -158,7 +158,7 @@ reader_lazy_fill(State *state, PyObject *op)
     return rc;
 }
 
-/* -- the attributes ----------------------------------------------------------------------- */
+/* -- the attributes ---------------------------------------------------------------- */
 
 static PyObject *
 get_lazy(PyObject *self, void *closure)

@@ -31,7 +31,7 @@ op_of(PyObject *self)
     return (ReaderOp *)self;
 }
 
-/* -- asyncio's own ------------------------------------------------------------------------ */
+/* -- asyncio's own ----------------------------------------------------------------- */
 
 PyObject *
 reader_call_stock(PyTypeObject *native, PyObject *self, const char *name,
@@ -48,7 +48,7 @@ reader_call_stock(PyTypeObject *native, PyObject *self, const char *name,
     return result;
 }
 
-/* -- running ------------------------------------------------------------------------------ */
+/* -- running ----------------------------------------------------------------------- */
 
 /* The caller holds a ref. */
 static void
@@ -259,7 +259,7 @@ ReaderOp_am_send(PyObject *self, PyObject *arg, PyObject **result)
     }
 }
 
-/* -- the coroutine's methods -------------------------------------------------------------- */
+/* -- the coroutine's methods ------------------------------------------------------- */
 
 static PyObject *
 ReaderOp_iternext(PyObject *self)
@@ -349,7 +349,7 @@ ReaderOp_await(PyObject *self)
     return Py_NewRef(self);
 }
 
-/* -- attributes ----------------------------------------------------------------------------- */
+/* -- attributes -------------------------------------------------------------------- */
 
 static PyObject *
 ReaderOp_get_name(PyObject *self, void *Py_UNUSED(closure))
@@ -419,7 +419,7 @@ static PyMethodDef reader_op_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* -- life ------------------------------------------------------------------------------------ */
+/* -- life -------------------------------------------------------------------------- */
 
 PyObject *
 reader_op_new(Loop *loop, const ReaderOpKind *kind, PyObject *target,

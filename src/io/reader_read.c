@@ -110,7 +110,7 @@ get_size(const ReaderOp *op, Py_ssize_t *size)
     return true;
 }
 
-/* -- read -------------------------------------------------------------------------------- */
+/* -- read -------------------------------------------------------------------------- */
 
 /* All that came, joined. */
 static int
@@ -201,7 +201,7 @@ attempt_read(ReaderOp *op, PyObject *dict, PyObject **result)
     return answer(op, dict, buffer, size < wanted ? size : wanted, result);
 }
 
-/* -- readexactly ------------------------------------------------------------------------- */
+/* -- readexactly ------------------------------------------------------------------- */
 
 static int
 attempt_readexactly(ReaderOp *op, PyObject *dict, PyObject **result)
@@ -226,7 +226,7 @@ attempt_readexactly(ReaderOp *op, PyObject *dict, PyObject **result)
     return answer(op, dict, buffer, wanted, result);
 }
 
-/* -- readuntil, readline ----------------------------------------------------------------- */
+/* -- readuntil, readline ----------------------------------------------------------- */
 
 /* Where the separator begins, from offset on; -1: nowhere. */
 static Py_ssize_t
@@ -310,7 +310,7 @@ attempt_anext(ReaderOp *op, PyObject *dict, PyObject **result)
     return rc;
 }
 
-/* -- drain ------------------------------------------------------------------------------- */
+/* -- drain ------------------------------------------------------------------------- */
 
 /* True when transport.is_closing() is False. */
 static bool

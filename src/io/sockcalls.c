@@ -84,7 +84,7 @@ get_buffer(PyObject *object, Py_buffer *view, int flags)
     return true;
 }
 
-/* -- receiving ----------------------------------------------------------------------- */
+/* -- receiving --------------------------------------------------------------------- */
 
 /* Receives at most size bytes into a new bytes object; the peer's address too when addr
  * is not NULL. 0, or -errno; *result NULL with an exception when 0 is returned. */
@@ -343,7 +343,7 @@ const SockOpKind sockop_recvfrom_into = {
     .attempt = recvfrom_into_attempt,
 };
 
-/* -- sending ------------------------------------------------------------------------- */
+/* -- sending ----------------------------------------------------------------------- */
 
 /* Sends until all is sent or the kernel says EAGAIN: a short count alone does not mean
  * that it will report when there is room again. */

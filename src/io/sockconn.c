@@ -32,7 +32,7 @@ check_direct(SockOp *op, PySockHead *head)
     return 0;
 }
 
-/* -- connect ------------------------------------------------------------------------- */
+/* -- connect ----------------------------------------------------------------------- */
 
 /* The address that messages name replaces the one given. Steals address (may be NULL).
  * 0 or -1. */
@@ -234,7 +234,7 @@ const SockOpKind sockop_connect = {
     .resolved = connect_resolved,
 };
 
-/* -- accept -------------------------------------------------------------------------- */
+/* -- accept ------------------------------------------------------------------------ */
 
 static int
 accept_direct(SockOp *op, const PySockHead *head, PyObject **result)

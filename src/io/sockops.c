@@ -29,7 +29,7 @@
 #define SOCKOP(self) ((SockOp *)(self))
 #define CL_ORIGIN_FRAMES 10 /* asyncio.constants.DEBUG_STACK_DEPTH */
 
-/* -- ending -------------------------------------------------------------------------- */
+/* -- ending ------------------------------------------------------------------------ */
 
 /* Lets go of all that only a further attempt would need. */
 static void
@@ -58,7 +58,7 @@ sockop_end(SockOp *op)
     Py_XDECREF(future);
 }
 
-/* -- completion from the poller ------------------------------------------------------ */
+/* -- completion from the poller ---------------------------------------------------- */
 
 /* Finishes the future with result (stolen), or with the raised exception when it is
  * NULL. 0 or -1 as RingRun. */
@@ -161,7 +161,7 @@ sockop_on_drop(FdWaiter *waiter, bool lost)
     }
 }
 
-/* -- driving ------------------------------------------------------------------------- */
+/* -- driving ----------------------------------------------------------------------- */
 
 /* What every operation checks before it begins, in stock's order. 0 or -1. */
 static int
@@ -315,7 +315,7 @@ SockOp_am_send(PyObject *self, PyObject *arg, PyObject **result)
     }
 }
 
-/* -- the coroutine's methods --------------------------------------------------------- */
+/* -- the coroutine's methods ------------------------------------------------------- */
 
 static PyObject *
 SockOp_iternext(PyObject *self)
@@ -419,7 +419,7 @@ SockOp_await(PyObject *self)
     return Py_NewRef(self);
 }
 
-/* -- attributes ---------------------------------------------------------------------- */
+/* -- attributes -------------------------------------------------------------------- */
 
 static PyObject *
 SockOp_get_name(PyObject *self, void *Py_UNUSED(closure))
@@ -494,7 +494,7 @@ static PyMethodDef sockop_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* -- life ---------------------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------------------- */
 
 static int
 SockOp_traverse(PyObject *self, visitproc visit, void *arg)
@@ -657,7 +657,7 @@ PyType_Spec sockop_spec = {
     .slots = sockop_slots,
 };
 
-/* -- the loop's methods -------------------------------------------------------------- */
+/* -- the loop's methods ------------------------------------------------------------ */
 
 /* Expands to Loop_NAME: parses, makes an operation of the kind. */
 /* clang-format off */

@@ -28,7 +28,7 @@ static const char read_error[] = "Fatal read error on socket transport";
 static const char data_error[] = "Fatal error: protocol.data_received() call failed.";
 static const char write_error[] = "Fatal write error on socket transport";
 
-/* -- sinks: the user's protocol ------------------------------------------------------- */
+/* -- sinks: the user's protocol ---------------------------------------------------- */
 
 void
 stream_set_sink(Stream *stream, PyObject *protocol, const StreamSink *sink)
@@ -225,7 +225,7 @@ const StreamSink stream_buffered_sink = {
     .on_resume = protocol_on_resume,
 };
 
-/* -- reading -------------------------------------------------------------------------- */
+/* -- reading ----------------------------------------------------------------------- */
 
 /* recv gave no bytes: nothing there, the end of file, or an error. 0 or -1. */
 static int
@@ -398,7 +398,7 @@ stream_read_ready(Stream *stream)
     return rc < 0 ? -1 : 0;
 }
 
-/* -- writing -------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------- */
 
 /* The queue is empty: who waits for that is told. 0 or -1. */
 static int
@@ -725,7 +725,7 @@ stream_write_ready(Stream *stream)
     return rc < 0 ? transport_report_callback(transport, loop, "_write_ready") : 0;
 }
 
-/* -- events --------------------------------------------------------------------------- */
+/* -- events ------------------------------------------------------------------------ */
 
 /* TransportWork. */
 static int
@@ -766,7 +766,7 @@ on_ready(Watcher *watcher, unsigned events)
 
 static const WatcherOps watcher_ops = CL_TRANSPORT_WATCHER_OPS(on_ready);
 
-/* -- the transport below ---------------------------------------------------------------- */
+/* -- the transport below ----------------------------------------------------------- */
 
 static size_t
 count_queued(Transport *transport)
@@ -817,7 +817,7 @@ static const TransportOps transport_ops = {
     .on_finished = on_finished,
 };
 
-/* -- starting --------------------------------------------------------------------------- */
+/* -- starting ---------------------------------------------------------------------- */
 
 int
 stream_begin(Stream *stream)

@@ -89,7 +89,7 @@ int stream_write_eof(Stream *stream);
 PyObject *stream_accept(Loop *loop, int fd, const Addr *peer, int proto,
                         PyObject *protocol, PyObject *server, PyObject *context);
 
-/* -- between stream.c and stream_face.c ---------------------------------------------- */
+/* -- between stream.c and stream_face.c -------------------------------------------- */
 
 /* Makes a zeroed object a closed stream. */
 void stream_prepare(Stream *stream, State *state);

@@ -30,7 +30,7 @@ StreamTransport_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return self;
 }
 
-/* -- making -------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 /* Small writes leave at once. An error is no reason to give the connection up: another
  * kind of stream (MPTCP, SCTP) may not know the option. */
@@ -126,7 +126,7 @@ StreamTransport_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return stream_schedule_start(stream, values[5], values[3]);
 }
 
-/* -- writing -------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------- */
 
 /* Stock's checks at the head of write and writelines. 0 or -1 with RuntimeError. */
 static int
@@ -291,7 +291,7 @@ StreamTransport_can_write_eof(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unu
     Py_RETURN_TRUE;
 }
 
-/* -- sendfile waits for the queue to run dry ------------------------------------------- */
+/* -- sendfile waits for the queue to run dry --------------------------------------- */
 
 static PyObject *
 StreamTransport__make_empty_waiter(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -338,7 +338,7 @@ StreamTransport__reset_empty_waiter(PyObject *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-/* -- the rest ------------------------------------------------------------------------- */
+/* -- the rest ---------------------------------------------------------------------- */
 
 PyDoc_STRVAR(StreamTransport_set_protocol_doc,
              "set_protocol($self, protocol, /)\n--\n\n"

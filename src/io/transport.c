@@ -15,7 +15,7 @@
 
 #define CL_LOST_WRITES_WARN 5
 
-/* -- making and unmaking ------------------------------------------------------------- */
+/* -- making and unmaking ----------------------------------------------------------- */
 
 int
 transport_check_base(PyObject *base)
@@ -270,7 +270,7 @@ transport_finalize(PyObject *self)
     }
 }
 
-/* -- waiting ------------------------------------------------------------------------- */
+/* -- waiting ----------------------------------------------------------------------- */
 
 static Transport *
 transport_of(Watcher *watcher)
@@ -393,7 +393,7 @@ transport_want_data(Transport *transport)
     return transport_want_more(transport, CL_READABLE);
 }
 
-/* -- flow control -------------------------------------------------------------------- */
+/* -- flow control ------------------------------------------------------------------ */
 
 int
 transport_tell_pause(Transport *transport)
@@ -458,7 +458,7 @@ transport_maybe_resume(Transport *transport)
     return rc;
 }
 
-/* -- the end ------------------------------------------------------------------------- */
+/* -- the end ----------------------------------------------------------------------- */
 
 int
 transport_call_soon(Transport *transport, PyObject *callback, PyObject *arg)
@@ -595,7 +595,7 @@ transport_finish(Transport *transport, PyObject *exception)
     return rc;
 }
 
-/* -- events --------------------------------------------------------------------------- */
+/* -- events ------------------------------------------------------------------------ */
 
 PyObject *
 transport_new_context(Transport *transport)
@@ -703,7 +703,7 @@ transport_schedule_start(Transport *transport, PyObject *server, PyObject *waite
     return waiter == NULL || waiter == Py_None ? 0 : schedule_waiter(transport, waiter);
 }
 
-/* -- telling ------------------------------------------------------------------------- */
+/* -- telling ----------------------------------------------------------------------- */
 
 void
 transport_log(Transport *transport, const char *format)

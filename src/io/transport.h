@@ -94,7 +94,7 @@ struct Transport {
     ShortAddr peername;
 };
 
-/* -- making and unmaking (for the types) -------------------------------------------- */
+/* -- making and unmaking (for the types) ------------------------------------------- */
 
 /* 0, or -1 with an ImportError when asyncio's transports are not what this header
  * says. base: the class to be extended. */
@@ -138,7 +138,7 @@ void *transport_on_describe(Watcher *watcher);
  * stands on fd. shown: what the user gave. 0 or -1. */
 int transport_check_unused(Loop *loop, int fd, PyObject *shown);
 
-/* -- waiting ------------------------------------------------------------------------- */
+/* -- waiting ----------------------------------------------------------------------- */
 
 /* Sets what the watcher waits for. 0 or -1 (loop closed, no memory in the kernel). */
 int transport_want(Transport *transport, unsigned wanted);
@@ -165,7 +165,7 @@ void transport_leave_poller(Transport *transport);
 /* Waits for data unless paused, closing or not started yet. 0 or -1. */
 int transport_want_data(Transport *transport);
 
-/* -- flow control -------------------------------------------------------------------- */
+/* -- flow control ------------------------------------------------------------------ */
 
 /* After the queue has grown, after it has shrunk. 0, or -1 when an exception must leave
  * the loop; what else the protocol raises is reported. */
@@ -177,7 +177,7 @@ int transport_tell_lost(Transport *transport, PyObject *exception);
 int transport_tell_pause(Transport *transport);
 int transport_tell_resume(Transport *transport);
 
-/* -- the end ------------------------------------------------------------------------- */
+/* -- the end ----------------------------------------------------------------------- */
 
 /* close(): no more reading; connection_lost(None) once all is written. 0 or -1. */
 int transport_close(Transport *transport);
@@ -197,7 +197,7 @@ int transport_finish(Transport *transport, PyObject *exception);
 /* Schedules callback(arg) as loop.call_soon does. arg may be NULL. 0 or -1. */
 int transport_call_soon(Transport *transport, PyObject *callback, PyObject *arg);
 
-/* -- events --------------------------------------------------------------------------- */
+/* -- events ------------------------------------------------------------------------ */
 
 /* The work of an event: 0, or -1 when an exception must leave the loop. */
 typedef int (*TransportWork)(Transport *transport);
@@ -221,7 +221,7 @@ int transport_take_event(Transport *transport, unsigned direction, PyObject *nam
 int transport_schedule_start(Transport *transport, PyObject *server, PyObject *waiter,
                              RingRun begin);
 
-/* -- telling ------------------------------------------------------------------------- */
+/* -- telling ----------------------------------------------------------------------- */
 
 static inline bool
 transport_is_debug(const Transport *transport)
@@ -246,7 +246,7 @@ int transport_check_data(PyObject *data);
  * connection was lost on. 0 or -1. */
 int transport_count_lost_write(Transport *transport);
 
-/* -- the Python face ------------------------------------------------------------------ */
+/* -- the Python face --------------------------------------------------------------- */
 
 PyObject *Transport_abort(PyObject *self, PyObject *unused);
 PyObject *Transport_close(PyObject *self, PyObject *unused);

@@ -16,7 +16,7 @@ transport_from(PyObject *self)
     return (Transport *)self;
 }
 
-/* -- extra info ---------------------------------------------------------------------- */
+/* -- extra info -------------------------------------------------------------------- */
 
 /* New ref: the address as the socket's methods give it; NULL (no exception) when the
  * dict has it. */
@@ -161,7 +161,7 @@ Transport_set__extra(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-/* -- reading ------------------------------------------------------------------------- */
+/* -- reading ----------------------------------------------------------------------- */
 
 const char Transport_is_reading_doc[] =
     "is_reading($self, /)\n--\n\n"
@@ -217,7 +217,7 @@ Transport_resume_reading(PyObject *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-/* -- writing ------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------- */
 
 const char Transport_get_write_buffer_size_doc[] =
     "get_write_buffer_size($self, /)\n--\n\n"
@@ -269,7 +269,7 @@ Transport_set_write_buffer_limits(PyObject *self, PyObject *const *args,
     Py_RETURN_NONE;
 }
 
-/* -- closing ------------------------------------------------------------------------- */
+/* -- closing ----------------------------------------------------------------------- */
 
 const char Transport_is_closing_doc[] =
     "is_closing($self, /)\n--\n\n"
@@ -353,7 +353,7 @@ Transport__call_connection_lost(PyObject *self, PyObject *exception)
                                                                  : Py_NewRef(Py_None);
 }
 
-/* -- the rest ------------------------------------------------------------------------ */
+/* -- the rest ---------------------------------------------------------------------- */
 
 const char Transport_get_protocol_doc[] =
     "get_protocol($self, /)\n--\n\n"

@@ -37,7 +37,7 @@ heap_free(Heap *heap)
     heap->capacity = 0;
 }
 
-/* -- order ---------------------------------------------------------------------- */
+/* -- order ------------------------------------------------------------------------- */
 
 static inline bool
 slot_before(const HeapSlot *a, const HeapSlot *b)
@@ -93,7 +93,7 @@ heap_sift_down(Heap *heap, size_t index, HeapSlot slot)
     heap_put(heap, index, slot);
 }
 
-/* -- memory --------------------------------------------------------------------- */
+/* -- memory ------------------------------------------------------------------------ */
 
 static int
 heap_resize(Heap *heap, size_t capacity)
@@ -121,7 +121,7 @@ heap_shrink(Heap *heap)
     }
 }
 
-/* -- going in and out ------------------------------------------------------------ */
+/* -- going in and out -------------------------------------------------------------- */
 
 int
 heap_push(Heap *heap, HeapNode *node, int64_t when_ns)

@@ -29,7 +29,7 @@ poller_init(Poller *poller)
     list_init(&poller->failed);
 }
 
-/* -- the set -------------------------------------------------------------------- */
+/* -- the set ----------------------------------------------------------------------- */
 
 /* The kernel's set is a new, empty one (or none yet): all is to be told again. */
 static void
@@ -147,7 +147,7 @@ poller_traverse(const Poller *poller, int (*visit)(void *, void *), void *arg)
     return 0;
 }
 
-/* -- watchers ------------------------------------------------------------------- */
+/* -- watchers ---------------------------------------------------------------------- */
 
 Watcher *
 poller_find(const Poller *poller, int fd)
@@ -299,7 +299,7 @@ poller_unwatch(Poller *poller, Watcher *watcher)
     watcher->registered = 0;
 }
 
-/* -- waiting and dispatching ---------------------------------------------------- */
+/* -- waiting and dispatching ------------------------------------------------------- */
 
 static inline bool
 poller_is_prepared(const Poller *poller)

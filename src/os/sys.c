@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-/* -- memory ----------------------------------------------------------------------- */
+/* -- memory ------------------------------------------------------------------------ */
 
 bool
 sys_is_mapped(const void *address, size_t size)
@@ -21,7 +21,7 @@ sys_is_mapped(const void *address, size_t size)
     return address != NULL && msync((void *)first, length, MS_ASYNC) == 0;
 }
 
-/* -- epoll_pwait2 --------------------------------------------------------------- */
+/* -- epoll_pwait2 ------------------------------------------------------------------ */
 
 #ifdef __linux__
 
@@ -68,7 +68,7 @@ sys_epoll_wait_ns(int set, struct epoll_event *events, int count, int64_t timeou
 
 #endif
 
-/* -- the fault table ------------------------------------------------------------ */
+/* -- the fault table --------------------------------------------------------------- */
 
 #ifdef CLOOP_DEBUG
 

@@ -75,7 +75,7 @@ typedef enum SysCall {
     /* clang-format on */
 } SysCall;
 
-/* -- faults (debug builds) ------------------------------------------------------- */
+/* -- faults (debug builds) --------------------------------------------------------- */
 
 #ifdef CLOOP_DEBUG
 
@@ -137,7 +137,7 @@ ssize_t sys_fault_sendmsg(int fd, const struct msghdr *message, int flags);
         CL_SYS_ONCE(name, rc, expr);                                                   \
     } while (CL_UNLIKELY((rc) == -EINTR))
 
-/* -- bytes ---------------------------------------------------------------------- */
+/* -- bytes ------------------------------------------------------------------------- */
 
 static inline ssize_t
 sys_read(int fd, void *buffer, size_t length)
@@ -264,7 +264,7 @@ sys_seek(int fd, off_t offset)
     return lseek(fd, offset, SEEK_SET) < 0 ? -errno : 0;
 }
 
-/* -- sockets -------------------------------------------------------------------- */
+/* -- sockets ----------------------------------------------------------------------- */
 
 /* A connection, non-blocking and close-on-exec. address may be NULL. */
 static inline int
@@ -368,7 +368,7 @@ sys_socketpair(int domain, int type, int fds[2])
     return rc;
 }
 
-/* -- descriptors ---------------------------------------------------------------- */
+/* -- descriptors ------------------------------------------------------------------- */
 
 /* The descriptor is gone whatever this returns (a fault injected here leaks none). */
 static inline int
@@ -437,7 +437,7 @@ sys_duplicate(int fd)
     return rc;
 }
 
-/* -- waiting -------------------------------------------------------------------- */
+/* -- waiting ----------------------------------------------------------------------- */
 
 #ifdef __linux__
 
@@ -482,7 +482,7 @@ int sys_epoll_wait_ns(int set, struct epoll_event *events, int count,
 
 #endif
 
-/* -- processes ------------------------------------------------------------------ */
+/* -- processes --------------------------------------------------------------------- */
 
 #ifdef __linux__
 

@@ -11,7 +11,7 @@
 #define CL_PORT_MAX 65535
 #define CL_FLOWINFO_MAX 0xfffff
 
-/* -- from Python --------------------------------------------------------------------- */
+/* -- from Python ------------------------------------------------------------------- */
 
 /* The int in [0, max] that op is. False: it is something else. */
 static bool
@@ -157,7 +157,7 @@ addr_resolved_object(int family, PyObject *object)
     return result;
 }
 
-/* -- to Python ----------------------------------------------------------------------- */
+/* -- to Python --------------------------------------------------------------------- */
 
 /* Writes number in decimal; returns the end. */
 static char *

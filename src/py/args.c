@@ -45,7 +45,7 @@ name_equals(PyObject *key, const char *name)
     return PyUnicode_CompareWithASCIIString(key, name) == 0;
 }
 
-/* -- errors: each returns -1 --------------------------------------------------------- */
+/* -- errors: each returns -1 ------------------------------------------------------- */
 
 static int
 fail_multiple(const ArgSpec *spec, PyObject *key)
@@ -171,7 +171,7 @@ fail_missing(const ArgSpec *spec, const char *kind, int first, int end,
     return -1;
 }
 
-/* -- parsing ------------------------------------------------------------------------- */
+/* -- parsing ----------------------------------------------------------------------- */
 
 static int
 store_keyword(const ArgSpec *spec, PyObject *key, PyObject *value, PyObject **values)

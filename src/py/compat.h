@@ -15,7 +15,7 @@
 #error "cloop needs CPython 3.8 or newer"
 #endif
 
-/* -- what the running version's asyncio does differently ------------------------- */
+/* -- what the running version's asyncio does differently --------------------------- */
 
 #define CL_PY39 (PY_VERSION_HEX >= 0x03090000)
 #define CL_PY310 (PY_VERSION_HEX >= 0x030A0000)
@@ -119,7 +119,7 @@
 #define CL_SHARED
 #endif
 
-/* -- where our part of an asyncio subclass begins -------------------------------- */
+/* -- where our part of an asyncio subclass begins ---------------------------------- */
 
 /* Our Future and Task follow asyncio.Task's C struct, our handles asyncio.TimerHandle's
  * slots, both at a constant offset not smaller than any version's basicsize (checked at
@@ -139,7 +139,7 @@
 #define CL_HANDLE_BASE 112
 #endif
 
-/* -- newer functions for older versions ------------------------------------------- */
+/* -- newer functions for older versions -------------------------------------------- */
 
 #if PY_VERSION_HEX < 0x03090000
 #define PyObject_Vectorcall _PyObject_Vectorcall

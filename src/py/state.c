@@ -13,7 +13,7 @@
 #define CL_MODULE_KEY "__cloop_module__"
 #endif
 
-/* -- making -------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 /* New ref: an attribute, or "Class.attribute" of the module. */
 static PyObject *
@@ -216,7 +216,7 @@ state_clear(State *state)
     spares_clear(&state->spares);
 }
 
-/* -- finding ------------------------------------------------------------------------- */
+/* -- finding ----------------------------------------------------------------------- */
 
 /* Borrowed; our module when it made `type` itself, else NULL; with an exception when
  * there is no memory for looking. */
@@ -271,7 +271,7 @@ state_of_type(PyTypeObject *type)
 #endif
 }
 
-/* -- types --------------------------------------------------------------------------- */
+/* -- types ------------------------------------------------------------------------- */
 
 #if !CL_HAVE_TYPE_MODULE
 /* 3.8 does not know these two members of a spec. */

@@ -285,9 +285,9 @@ State *state_of_type(PyTypeObject *type);
 /* The module definition, for state_of_type (in _cloop.c). */
 extern struct PyModuleDef cloop_module_def;
 
-/* Makes a heap type from spec (base: NULL, a borrowed type or a tuple of types), stores it in *slot and
- * adds it to the module under its short name unless the name starts with '_'.
- * 0 or -1. */
+/* Makes a heap type from spec (base: NULL, a borrowed type or a tuple of types), stores it
+ * in *slot and adds it to the module under its short name unless the name starts with
+ * '_'. 0 or -1. */
 int state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base,
                    PyTypeObject **slot);
 

@@ -47,7 +47,7 @@ enum {
 #define CL_WRITE_SIZE                                                                  \
     (CL_WRITE_CHUNK + CL_COUNT_RECORDS(CL_WRITE_CHUNK) * CL_RECORD_OVERHEAD)
 
-/* -- the BIO ------------------------------------------------------------------------------ */
+/* -- the BIO ----------------------------------------------------------------------- */
 
 int
 direct_bio_read(void *bio, char *data, int size)
@@ -192,7 +192,7 @@ direct_close(Tls *tls)
     free_out(tls);
 }
 
-/* -- bytes ----------------------------------------------------------------------------------- */
+/* -- bytes ------------------------------------------------------------------------- */
 
 static size_t
 direct_count_in(Tls *tls)
@@ -237,7 +237,7 @@ direct_drop(Tls *tls)
     free_out(tls);
 }
 
-/* -- errors ---------------------------------------------------------------------------------- */
+/* -- errors ------------------------------------------------------------------------ */
 
 /* New ref: the name that the ssl module gives to a reason, which is OpenSSL's macro
  * without its head: the text in capitals. None when there is no text. */

@@ -35,7 +35,7 @@
 #include "tls.h"
 #include "ways.h"
 
-/* -- small parts ------------------------------------------------------------------------------ */
+/* -- small parts ------------------------------------------------------------------- */
 
 static bool
 is_debug(const Tls *tls)
@@ -207,7 +207,7 @@ tls_fail(Tls *tls, const char *message)
     return rc;
 }
 
-/* -- handshake -------------------------------------------------------------------------------- */
+/* -- handshake --------------------------------------------------------------------- */
 
 /* The raised exception has ended the handshake. 0 or -1. */
 static int
@@ -364,7 +364,7 @@ tls_check_handshake_timeout(Tls *tls)
     return rc;
 }
 
-/* -- shutdown ----------------------------------------------------------------------------------- */
+/* -- shutdown ---------------------------------------------------------------------- */
 
 /* The raised exception has ended the shutdown. 0 or -1. */
 static int
@@ -535,7 +535,7 @@ tls_tell_eof(Tls *tls)
     return 0;
 }
 
-/* -- from below --------------------------------------------------------------------------------- */
+/* -- from below -------------------------------------------------------------------- */
 
 static int
 advance(Tls *tls)

@@ -11,7 +11,7 @@
 
 #define CL_NONE_OR_NULL(rc) ((rc) < 0 ? NULL : Py_NewRef(Py_None))
 
-/* -- making ---------------------------------------------------------------------------------- */
+/* -- making ------------------------------------------------------------------------ */
 
 const TlsWay *
 tls_choose_way(State *state, PyObject **why)
@@ -243,7 +243,7 @@ SSLTransport_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* -- reading ------------------------------------------------------------------------------------ */
+/* -- reading ----------------------------------------------------------------------- */
 
 PyDoc_STRVAR(SSLTransport_is_reading_doc,
              "is_reading($self, /)\n--\n\n"
@@ -286,7 +286,7 @@ SSLTransport_resume_reading(PyObject *self, PyObject *Py_UNUSED(unused))
     return CL_NONE_OR_NULL(tls_resume_soon(tls));
 }
 
-/* -- writing -------------------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------- */
 
 static bool
 takes_writes(const Tls *tls)
@@ -395,7 +395,7 @@ SSLTransport_can_write_eof(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(unused
     Py_RETURN_FALSE;
 }
 
-/* -- limits ------------------------------------------------------------------------- */
+/* -- limits ------------------------------------------------------------------------ */
 
 PyDoc_STRVAR(
     SSLTransport_set_write_buffer_limits_doc,
@@ -485,7 +485,7 @@ SSLTransport_get_read_buffer_size(PyObject *self, PyObject *Py_UNUSED(unused))
     return PyLong_FromSize_t(tls->way->count_in(tls));
 }
 
-/* -- closing ------------------------------------------------------------------------------------------- */
+/* -- closing ----------------------------------------------------------------------- */
 
 PyDoc_STRVAR(
     SSLTransport_is_closing_doc,
@@ -544,7 +544,7 @@ SSLTransport__force_close(PyObject *self, PyObject *exception)
     return CL_NONE_OR_NULL(tls_abort(tls_of(self), exception));
 }
 
-/* -- the protocol's side -------------------------------------------------------------- */
+/* -- the protocol's side ----------------------------------------------------------- */
 
 PyDoc_STRVAR(SSLTransport_connection_made_doc,
              "connection_made($self, transport, /)\n--\n\n"
@@ -651,7 +651,7 @@ SSLTransport_resume_writing(PyObject *self, PyObject *Py_UNUSED(unused))
     return CL_NONE_OR_NULL(tls_write_backlog(tls_of(self), false));
 }
 
-/* -- the rest ------------------------------------------------------------------------------------------------ */
+/* -- the rest ---------------------------------------------------------------------- */
 
 static PyObject *
 SSLTransport__check_handshake_timeout(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -851,7 +851,7 @@ PyType_Spec tls_spec = {
     .slots = SSLTransport_slots,
 };
 
-/* -- the module ------------------------------------------------------------------------------------------------ */
+/* -- the module -------------------------------------------------------------------- */
 
 /* _tls_backend(wanted=None): ("direct" or "portable", why not direct or None) for new
  * connections. For tests: wanted says which it must be from now on. */

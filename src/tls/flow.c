@@ -25,7 +25,7 @@
 #define CL_GATHER_PIECES 64
 #define CL_LOST_WRITES_WARN 5
 
-/* -- flow control -------------------------------------------------------------------------- */
+/* -- flow control ------------------------------------------------------------------ */
 
 size_t
 tls_count_queued(Tls *tls)
@@ -102,7 +102,7 @@ is_readable(const Tls *tls)
     return is_wrapped(tls) && !tls->reading_paused && tls->protocol != NULL;
 }
 
-/* -- up --------------------------------------------------------------------------------------- */
+/* -- up ---------------------------------------------------------------------------- */
 
 /* way->read, during which writes only join the backlog. */
 static TlsAnswer
@@ -342,7 +342,7 @@ tls_discard(Tls *tls)
     return answer == CL_TLS_AGAIN ? CL_TLS_DONE : answer;
 }
 
-/* -- down ------------------------------------------------------------------------------------- */
+/* -- down -------------------------------------------------------------------------- */
 
 int
 tls_send(Tls *tls)

@@ -5,7 +5,7 @@
  * face.c. tls->stream is not NULL from connection_made until connection_lost. */
 #include "tls.h"
 
-/* -- events of a Stream ----------------------------------------------------------------- */
+/* -- events of a Stream ------------------------------------------------------------ */
 
 static Tls *
 tls_above(Stream *stream)
@@ -107,7 +107,7 @@ lower_is_lost(const Tls *tls)
            && tls_of(tls->lower)->finished;
 }
 
-/* -- calls ------------------------------------------------------------------------------ */
+/* -- calls ------------------------------------------------------------------------- */
 
 /* Calls a method of the transport below; arg may be NULL. Nothing happens without one. */
 static int

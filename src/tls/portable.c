@@ -6,7 +6,7 @@
 #include "tls.h"
 #include "ways.h"
 
-/* -- shared with direct.c ----------------------------------------------------------------- */
+/* -- shared with direct.c ---------------------------------------------------------- */
 
 TlsAnswer
 way_translate_error(Tls *tls)
@@ -40,7 +40,7 @@ call_inner(Tls *tls, PyObject *name, PyObject *arg)
     return result;
 }
 
-/* -- into the MemoryBIO ------------------------------------------------------------------- */
+/* -- into the MemoryBIO ------------------------------------------------------------ */
 
 /* Something may be there: read and see. */
 #define CL_UNKNOWN_SIZE 4096
@@ -129,7 +129,7 @@ feed_more(Tls *tls)
     return count > 0 ? CL_TLS_DONE : count == 0 ? CL_TLS_AGAIN : CL_TLS_FAILED;
 }
 
-/* -- handshake and shutdown ---------------------------------------------------------------- */
+/* -- handshake and shutdown -------------------------------------------------------- */
 
 /* A method without arguments, once. */
 static TlsAnswer
@@ -179,7 +179,7 @@ way_shutdown(Tls *tls)
                                                     : tls->state->str_shutdown);
 }
 
-/* -- the way -------------------------------------------------------------------------------- */
+/* -- the way ----------------------------------------------------------------------- */
 
 static int
 portable_open(Tls *Py_UNUSED(tls))

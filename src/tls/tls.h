@@ -155,7 +155,7 @@ tls_of(PyObject *self)
     return (Tls *)self;
 }
 
-/* -- engine.c: what comes from below, and the states ---------------------------------- */
+/* -- engine.c: what comes from below, and the states ------------------------------- */
 
 /* The protocol's methods as the transport below calls them. 0 or -1. */
 int tls_connection_made(Tls *tls, PyObject *lower);
@@ -185,7 +185,7 @@ int tls_fail(Tls *tls, const char *message);
 int tls_resume(Tls *tls);
 int tls_resume_soon(Tls *tls);
 
-/* -- flow.c: bytes up and down --------------------------------------------------------- */
+/* -- flow.c: bytes up and down ----------------------------------------------------- */
 
 /* Decrypts what has come and gives it to the user's protocol. What fails ends the
  * connection. 0, or -1 with what must go on. */
@@ -223,7 +223,7 @@ int tls_count_lost_write(Tls *tls);
 /* BeforePoll.run of Tls.flush_soon. */
 int tls_flush_turn(BeforePoll *todo);
 
-/* -- arrival.c: ciphertext that waits to be decrypted ---------------------------------- */
+/* -- arrival.c: ciphertext that waits to be decrypted ------------------------------ */
 
 /* Bytes that came from below, which stand where they are until arrival_settle. 0 or -1. */
 int arrival_add(Tls *tls, const char *data, size_t size);
@@ -236,7 +236,7 @@ size_t arrival_take(Tls *tls, char *data, size_t size);
 
 void arrival_drop(Tls *tls);
 
-/* -- lower.c: the transport below ------------------------------------------------------ */
+/* -- lower.c: the transport below -------------------------------------------------- */
 
 /* True when it told of its loss before it was ours, as far as one can know. */
 bool lower_is_lost(const Tls *tls);
@@ -251,14 +251,14 @@ int lower_abort(Tls *tls);
 int lower_pause_reading(Tls *tls);
 int lower_resume_reading(Tls *tls);
 
-/* -- extra.c: methods ------------------------------------------------------------------ */
+/* -- extra.c: methods -------------------------------------------------------------- */
 
 PyObject *SSLTransport_get_extra_info(PyObject *self, PyObject *const *args,
                                       Py_ssize_t nargs, PyObject *kwnames);
 PyObject *SSLTransport_get__extra(PyObject *self, void *closure);
 extern const char SSLTransport_get_extra_info_doc[];
 
-/* -- the rest -------------------------------------------------------------------------- */
+/* -- the rest ---------------------------------------------------------------------- */
 
 /* Protocol by type. 0 or -1. */
 int tls_set_protocol(Tls *tls, PyObject *protocol);
