@@ -139,7 +139,7 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
     def _on_end(self):
         try:
             returncode = _reap(self._proc)
-        except BaseException:  # reported; the pidfd would call again at once
+        except OSError:  # reported; the pidfd would call again at once
             self._close_pidfd()
             raise
         if returncode is not None:

@@ -629,7 +629,6 @@ def test_popen_was_asked_first(loop, impl):
     assert run(loop, main()) == 9 or not impl.is_cloop
 
 
-@pytest.mark.skipif(PY < (3, 12), reason="stock waits in a thread")
 def test_a_child_that_cannot_be_waited_for(impl, loop, reports, monkeypatch):
     """It is reported once: what says that it has ended would say so for ever."""
     stock_fault(impl, sys.version_info < (3, 14, 10), "it leaves the pidfd open")
@@ -651,6 +650,23 @@ def test_a_child_that_cannot_be_waited_for(impl, loop, reports, monkeypatch):
 
     assert run(loop, main()) == 0
     assert [str(report["exception"]) for report in reports] == ["no waiting here"]
+
+
+def test_an_interrupt_while_the_child_is_waited_for(impl, loop, monkeypatch):
+    """The loop goes on afterwards, and still hears of the child's end."""
+    stock_fault(impl, True, "it forgets the child, or waits in a thread")
+
+    def interrupt(pid, options):
+        patch.undo()
+        raise KeyboardInterrupt
+
+    child = run(loop, asyncio.create_subprocess_exec("cat", stdin=PIPE))
+    patch = pytest.MonkeyPatch()
+    patch.setattr(os, "waitpid", interrupt)
+    child.stdin.close()
+    with pytest.raises(KeyboardInterrupt):
+        run(loop, asyncio.sleep(60))
+    assert run(loop, child.wait()) == 0
 
 
 # -- without pidfds --------------------------------------------------------------------

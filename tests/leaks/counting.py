@@ -10,7 +10,7 @@ import os
 import sys
 
 # CPython's cache of attributes keeps up to 4,096 names, each as often as it was made.
-_clear_caches = getattr(sys, "_clear_internal_caches", sys._clear_type_cache)
+_clear_caches = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
 
 
 def counts():

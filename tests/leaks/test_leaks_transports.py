@@ -25,6 +25,9 @@ pytestmark = [
 ]
 
 
+CONTEXTS = None  # made by tls_contexts
+
+
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
@@ -92,7 +95,7 @@ async def ask(loop, port, **options):
     repr(transport)
     transport.write(b"hello")
     transport.writelines([b"1", bytearray(b"2")])
-    await client.heard
+    assert (await client.heard).startswith(b"hello")
     transport.get_extra_info("peername")
     transport.close()
     await client.lost
@@ -144,7 +147,7 @@ async def errors_of_protocols(loop):
 async def refused(loop):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        with contextlib.suppress(OSError):
+        with pytest.raises(ConnectionRefusedError):
             await loop.create_connection(Client, *bound.getsockname())
 
 
@@ -153,6 +156,7 @@ async def cancelled_connecting(loop):
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
+    assert task.cancelled()
 
 
 async def streams(loop):
@@ -171,7 +175,7 @@ async def streams(loop):
     await reader.readexactly(4)
     writer.write_eof()
     assert await reader.read() == b"three"
-    with contextlib.suppress(asyncio.IncompleteReadError):
+    with pytest.raises(asyncio.IncompleteReadError):
         await reader.readuntil(b"x")
     writer.close()
     await writer.wait_closed()
@@ -242,16 +246,28 @@ async def children(loop):
 
 
 async def tls(loop):
-    async with serving(loop, Echo, ssl=CONTEXTS.server_context) as port:
-        await ask(loop, port, ssl=CONTEXTS.client_context, server_hostname="localhost")
+    async with serving(loop, Echo, ssl=CONTEXTS["server"]) as port:
+        await ask(loop, port, ssl=CONTEXTS["client"], server_hostname="localhost")
+
+
+async def portable_tls(loop):
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        return
+    from cloop import _cloop
+
+    _cloop._tls_backend("portable")
+    try:
+        await tls(loop)
+    finally:
+        _cloop._tls_backend("")
 
 
 async def failed_handshakes(loop):
     loop.set_exception_handler(lambda loop, context: None)
-    async with serving(loop, Echo, ssl=CONTEXTS.server_context) as port:
-        with contextlib.suppress(ssl.SSLError):
+    async with serving(loop, Echo, ssl=CONTEXTS["server"]) as port:
+        with pytest.raises(ssl.SSLCertVerificationError):
             await loop.create_connection(
-                Client, "127.0.0.1", port, ssl=CONTEXTS.strange_context
+                Client, "127.0.0.1", port, ssl=CONTEXTS["strange"]
             )
         await asyncio.sleep(0.005)
 
@@ -271,9 +287,11 @@ ROUNDS = [
     pipes,
     children,
     tls,
+    portable_tls,
     failed_handshakes,
 ]
-SLOW = (children, failed_handshakes, large_writes, tls)
+TLS = (tls, portable_tls, failed_handshakes)
+SLOW = (children, large_writes, *TLS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -281,16 +299,19 @@ def tls_contexts():
     """CONTEXTS: made once, so that they count for nothing."""
     global CONTEXTS
     if Contexts is not None:
-        CONTEXTS = Contexts()
-        CONTEXTS.server_context = CONTEXTS.server()
-        CONTEXTS.client_context = CONTEXTS.client()
-        CONTEXTS.strange_context = ssl.create_default_context()
+        made = Contexts()
+        strange = ssl.create_default_context()
+        CONTEXTS = {
+            "server": made.server(),
+            "client": made.client(),
+            "strange": strange,
+        }
     yield
     CONTEXTS = None
 
 
 def run(loop, one_round, rounds):
-    if Contexts is None and one_round in (tls, failed_handshakes):
+    if Contexts is None and one_round in TLS:
         pytest.skip("needs trustme")
 
     def run_round(loop):
