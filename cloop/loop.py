@@ -9,6 +9,7 @@ sets it, so that making a loop costs nothing here.
 import asyncio
 import sys
 import warnings
+from asyncio.log import logger
 
 from . import _cloop
 from .asyncgens import AsyncgenMixin
@@ -60,6 +61,8 @@ class Loop(
         RuntimeError while the loop runs. See the asyncio documentation, section
         "Running and stopping the loop".
         """
+        if self._debug and not self.is_closed() and not self.is_running():
+            logger.debug("Close %r", self)
         super().close()
         if self._signal_handlers:
             self._close_signals()
@@ -70,12 +73,14 @@ class Loop(
 
     @property
     def _nest_patched(self):
-        """Absent, but for nest_asyncio, which looks for it before it patches a loop:
-        it would refuse this one with no word about what to do instead.
+        """Absent, but for nest_asyncio and its successor nest_asyncio2, which look for
+        it before they patch a loop: they would refuse this one with no word about what
+        to do instead.
         """
-        if sys._getframe(1).f_globals.get("__name__") == "nest_asyncio":
+        who = sys._getframe(1).f_globals.get("__name__")
+        if who in ("nest_asyncio", "nest_asyncio2"):
             raise RuntimeError(
-                "nest_asyncio cannot patch a cloop loop. Await the inner coroutine, or "
+                f"{who} cannot patch a cloop loop. Await the inner coroutine, or "
                 "run it on a loop in another thread with "
                 "asyncio.run_coroutine_threadsafe(), or use stock asyncio's loop"
             )
