@@ -32,8 +32,6 @@ def _context_of(report):
 class ReportMixin:
     __slots__ = ()
 
-    _current_handle = None  # stock: the handle that runs, in debug mode
-
     def default_exception_handler(self, context):
         """Log a report at level ERROR on the logger "asyncio". See the asyncio
         documentation, section "Error Handling API".

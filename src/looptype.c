@@ -593,6 +593,13 @@ Loop_set_stopping(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+Loop_get_current_handle(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *handle = LOOP(self)->current_handle;
+    return Py_NewRef(handle != NULL ? handle : Py_None);
+}
+
+static PyObject *
 Loop_get_clock_resolution(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
     return PyFloat_FromDouble(1e-9);
@@ -856,6 +863,8 @@ static PyGetSetDef Loop_getset[] = {
     {"_stopping", Loop_get_flag, Loop_set_stopping, NULL,
      (void *)offsetof(Loop, stopping)},
     {"_debug", Loop_get_debug_attribute, Loop_set_debug_attribute, NULL, NULL},
+    {"_current_handle", Loop_get_current_handle, NULL,
+     "The Handle that runs, in debug mode, or None.", NULL},
     {"_clock_resolution", Loop_get_clock_resolution, NULL, NULL, NULL},
     {"_task_factory", Loop_get_task_factory_attribute, Loop_set_task_factory_attribute,
      NULL, NULL},

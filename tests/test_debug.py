@@ -206,6 +206,58 @@ def test_callback_error_has_a_source_traceback(debug_loop):
     assert list(context) == ["message", "exception", "handle", "source_traceback"]
 
 
+def test_a_report_from_within_a_handle_says_where_the_handle_was_made(
+    debug_loop, caplog
+):
+    def report():
+        seen.append(debug_loop._current_handle)
+        debug_loop.call_exception_handler({"message": "from within"})
+
+    async def main():
+        report()
+
+    seen = []
+    handle = debug_loop.call_soon(report)
+    turn(debug_loop)
+    debug_loop.run_until_complete(main())
+    debug_loop.call_exception_handler({"message": "from outside"})
+    assert seen[0] is handle
+    assert isinstance(seen[1], asyncio.Handle)
+    assert debug_loop._current_handle is None
+    first, second, third = asyncio_messages(caplog)
+    for message in first, second:
+        assert message.startswith(
+            "from within\nhandle_traceback: Handle created at (most recent call last):"
+        )
+    assert re.search(r'test_debug.py", line \d+, in .*\n *handle = debug', first)
+    assert third == "from outside"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_no_handle_is_current_after_an_exit_or_without_debug_mode(loop, debug):
+    def leave():
+        seen.append(loop._current_handle)
+        raise SystemExit
+
+    seen = []
+    loop.set_debug(debug)
+    handle = loop.call_soon(leave)
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    assert seen == [handle if debug else None]
+    assert loop._current_handle is None
+
+
+def test_closing_is_logged(debug_loop, caplog):
+    caplog.set_level(logging.DEBUG, "asyncio")
+    Reports(debug_loop)  # swallows that a running loop cannot be closed
+    debug_loop.call_soon(debug_loop.close)
+    turn(debug_loop)
+    debug_loop.close()
+    debug_loop.close()
+    assert asyncio_messages(caplog, logging.DEBUG) == [f"Close {debug_loop!r}"]
+
+
 # -- checks --------------------------------------------------------------------------
 
 
@@ -268,7 +320,8 @@ def test_switching_inside_a_run(loop, caplog):
 
     loop.run_until_complete(main())
     assert seen == [True, True, True]
-    assert len(asyncio_messages(caplog)) == 1
+    slowed = [m for m in asyncio_messages(caplog) if "<Handle slow()" in m]
+    assert len(slowed) == 1
 
 
 def test_switching_with_entries_on_the_ring(loop):

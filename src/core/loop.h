@@ -78,6 +78,7 @@ typedef struct Loop {
     atomic_bool sleeping; /* blocked in the poller: whoever posts must wake */
 
     PyObject *exception_handler; /* or NULL */
+    PyObject *current_handle;    /* that runs, in debug mode; owned by who runs it */
     PyObject *task_factory;      /* or NULL */
     double slow_callback_duration;
     bool tracks_origins; /* of coroutines, in debug mode, while running */

@@ -241,7 +241,9 @@ static int
 loop_run_timed(Loop *loop, RingEntry entry)
 {
     PyObject *subject = Py_NewRef((PyObject *)entry.subject);
-    bool skip = loop_entry_is_handle(&entry) && HANDLE(subject)->cancelled;
+    bool is_handle = loop_entry_is_handle(&entry);
+    bool skip = is_handle && HANDLE(subject)->cancelled;
+    loop->current_handle = is_handle ? subject : NULL;
     int64_t start_ns = loop_clock_ns();
     int rc = entry.run(loop, entry.subject, entry.arg);
     double seconds = (double)(loop_clock_ns() - start_ns) / 1e9;
@@ -256,6 +258,7 @@ loop_run_timed(Loop *loop, RingEntry entry)
         Py_XDECREF(result);
         Py_XDECREF(text);
     }
+    loop->current_handle = NULL;
     Py_DECREF(subject);
     return rc;
 }
