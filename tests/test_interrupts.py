@@ -1,10 +1,12 @@
 """KeyboardInterrupt and SystemExit raised anywhere leave a loop that runs or closes."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import gc
 import random
 import signal
+import socket
 import sys
 import threading
 
@@ -125,8 +127,6 @@ def exception_handler(loop, leave):
 
 @place
 def reader(loop, leave):
-    import socket
-
     a, b = socket.socketpair()
     with a, b:
         loop.add_reader(a, leave)
@@ -230,6 +230,127 @@ def while_cancelling(loop, leave):
     task = loop.create_task(main())
     loop.call_soon(task.cancel)
     loop.run_until_complete(task)
+
+
+@place
+def connection_made(loop, leave):
+    interrupted_protocol(loop, "connection_made", leave)
+
+
+@place
+def data_received(loop, leave):
+    interrupted_protocol(loop, "data_received", leave)
+
+
+@place
+def eof_received(loop, leave):
+    interrupted_protocol(loop, "eof_received", leave)
+
+
+@place
+def connection_lost(loop, leave):
+    interrupted_protocol(loop, "connection_lost", leave)
+
+
+@place
+def pause_writing(loop, leave):
+    interrupted_protocol(loop, "pause_writing", leave)
+
+
+def interrupted_protocol(loop, name, leave):
+    class Protocol(asyncio.Protocol):
+        def data_received(self, data):
+            if name == "pause_writing":
+                transport.set_write_buffer_limits(high=0)
+                transport.write(bytes(4_000_000))
+
+    async def main():
+        nonlocal transport
+        transport, _ = await loop.create_connection(Protocol, sock=a)
+        b.send(b"x")
+        await asyncio.sleep(0.001)
+        b.shutdown(socket.SHUT_WR)
+        await asyncio.sleep(100)
+
+    transport = None
+    setattr(Protocol, name, leave)
+    a, b = socket.socketpair()
+    with a, b:
+        try:
+            loop.run_until_complete(main())
+        finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            for _ in range(4):
+                with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                    turn(loop)
+            if transport is not None:
+                transport.abort()
+            for _ in range(4):
+                with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                    turn(loop)
+
+
+@place
+def clock(loop, leave):
+    def time():
+        calls.append(1)
+        if len(calls) == 3:
+            leave()
+        return ordinary()
+
+    calls = []
+    ordinary = loop.time
+    loop.time = time
+    loop.call_later(0.001, loop.stop)
+    try:
+        loop.run_forever()
+    finally:
+        del loop.time
+
+
+@place
+def overridden_call_soon(loop, leave):
+    def call_soon(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 5:
+            leave()
+        return ordinary(*args, **kwargs)
+
+    async def main():
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    calls = []
+    ordinary = loop.call_soon
+    loop.call_soon = call_soon
+    try:
+        loop.run_until_complete(main())
+    finally:
+        del loop.call_soon
+
+
+@place
+def callback_of_an_executors_future(loop, leave):
+    class Executor:
+        def submit(self, function, *args):
+            return future
+
+    future = concurrent.futures.Future()
+    waiting = loop.run_in_executor(Executor(), len, "")
+    waiting.add_done_callback(leave)
+    loop.call_soon(future.set_result, 5)
+    loop.run_until_complete(waiting)
+
+
+@place
+def default_exception_handler(loop, leave):
+    loop.default_exception_handler = leave
+    loop.call_soon(lambda: 1 / 0)
+    try:
+        loop.run_forever()
+    finally:
+        del loop.default_exception_handler
 
 
 @pytest.mark.parametrize("kind", KINDS)
