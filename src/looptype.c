@@ -134,6 +134,7 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     PyObject *delay = values[0], *context = given(values[2]);
     PyObject *const *rest = args + 2;
     Py_ssize_t count = nargs > 2 ? nargs - 2 : 0;
+    loop_check_class(LOOP(self));
     if (CL_REFUSES_NO_DELAY && delay == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
@@ -631,35 +632,6 @@ CL_ATTRIBUTE(exception_handler)
 
 /* -- the user's own methods -------------------------------------------------------- */
 
-/* Which methods, when overridden, the loop must call by name; see loop.h. */
-#define CL_OVERRIDABLE(X)                                                              \
-    X(str_call_soon, CL_OVERRIDE_CALL_SOON)                                            \
-    X(str_call_at, CL_OVERRIDE_CALL_AT)                                                \
-    X(str_time, CL_OVERRIDE_TIME)
-
-static void
-loop_set_overrides(Loop *loop, unsigned overrides)
-{
-    loop->overrides = overrides;
-    loop->guard = overrides & CL_OVERRIDE_CALL_SOON ? loop->guard | CL_GUARD_CALL_SOON
-                                                    : loop->guard & ~CL_GUARD_CALL_SOON;
-}
-
-/* What the class of self overrides, as CL_OVERRIDE_*. */
-static unsigned
-loop_find_overrides(PyObject *self, State *state)
-{
-    unsigned overrides = 0;
-#define CL_FIND(name, flag)                                                            \
-    if (_PyType_Lookup(Py_TYPE(self), state->name)                                     \
-        != _PyType_Lookup(state->LoopType, state->name)) {                             \
-        overrides |= (flag);                                                           \
-    }
-    CL_OVERRIDABLE(CL_FIND)
-#undef CL_FIND
-    return overrides;
-}
-
 /* The CL_OVERRIDE_* that an attribute's name stands for; 0: none. */
 static unsigned
 override_of_name(State *state, PyObject *name)
@@ -682,10 +654,9 @@ Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     Loop *loop = LOOP(self);
     unsigned flag = PyUnicode_Check(name) ? override_of_name(loop->state, name) : 0;
     if (flag != 0) {
-        unsigned overrides = loop->overrides & ~flag;
-        overrides |=
-            value != NULL ? flag : loop_find_overrides(self, loop->state) & flag;
-        loop_set_overrides(loop, overrides);
+        loop->own_overrides =
+            value != NULL ? loop->own_overrides | flag : loop->own_overrides & ~flag;
+        loop_find_overrides(loop);
     }
     return 0;
 }
@@ -721,7 +692,7 @@ Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
         Py_DECREF(self);
         return NULL;
     }
-    loop_set_overrides(loop, loop_find_overrides(self, state));
+    loop_find_overrides(loop);
     if (is_debug_wanted(state)) {
         loop->guard |= CL_GUARD_DEBUG;
     }

@@ -1162,6 +1162,76 @@ def test_overridden_time(impl):
     loop.close()
 
 
+def test_methods_patched_into_the_class_of_a_loop_that_is_there(impl, monkeypatch):
+    class MyLoop(impl.Loop):
+        pass
+
+    def call_soon(self, callback, *args, context=None):
+        names.append(getattr(callback, "__name__", type(callback).__name__))
+        return impl.Loop.call_soon(self, callback, *args, context=context)
+
+    async def main(patch):
+        with monkeypatch.context() as patched:
+            if patch:
+                patched.setattr(MyLoop, "call_soon", call_soon)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    names = []
+    loop = MyLoop()
+    loop.run_until_complete(nothing())
+    loop.run_until_complete(main(patch=True))
+    assert names
+    names.clear()
+    loop.run_until_complete(main(patch=False))
+    assert names == []
+    with monkeypatch.context() as patched:
+        patched.setattr(MyLoop, "call_soon", call_soon)
+        loop.run_until_complete(nothing())
+    assert len(names) == 2  # the task's step and its callback
+    loop.close()
+
+
+def test_a_clock_patched_into_the_class_of_a_loop_that_is_there(impl, monkeypatch):
+    class MyLoop(impl.Loop):
+        pass
+
+    now = [50.0]
+    seen = []
+    loop = MyLoop()
+    ordinary = loop.call_later(1000, seen.append, "never")
+    monkeypatch.setattr(MyLoop, "time", lambda self: now[0])
+    handle = loop.call_later(10, seen.append, "timer")
+    assert handle.when() == 60.0
+    turn(loop, 2)
+    assert seen == []
+    now[0] = 60.0
+    turn(loop, 2)
+    assert seen == ["timer"]
+    ordinary.cancel()
+    loop.close()
+
+
+def test_a_loop_given_another_class(impl):
+    class MyLoop(impl.Loop):
+        pass
+
+    class Clocked(impl.Loop):
+        def time(self):
+            return super().time() + 1000
+
+    seen = []
+    loop = MyLoop()
+    loop.call_later(500, seen.append, 1)
+    turn(loop, 2)
+    assert seen == []
+    loop.__class__ = Clocked
+    turn(loop, 2)
+    assert seen == [1]
+    loop.close()
+
+
 def test_time_as_an_instance_attribute(loop):
     now = [50.0]
     loop.time = lambda: now[0]

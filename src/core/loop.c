@@ -34,6 +34,25 @@ loop_check_closed(Loop *loop)
     return 0;
 }
 
+void
+loop_find_overrides(Loop *loop)
+{
+    State *state = loop->state;
+    PyTypeObject *type = Py_TYPE(loop);
+    unsigned overrides = loop->own_overrides;
+#define CL_FIND(name, flag)                                                            \
+    if (_PyType_Lookup(type, state->name)                                              \
+        != _PyType_Lookup(state->LoopType, state->name)) {                             \
+        overrides |= (flag);                                                           \
+    }
+    CL_OVERRIDABLE(CL_FIND)
+#undef CL_FIND
+    loop->class_version = compat_type_version(type);
+    loop->overrides = overrides;
+    loop->guard = overrides & CL_OVERRIDE_CALL_SOON ? loop->guard | CL_GUARD_CALL_SOON
+                                                    : loop->guard & ~CL_GUARD_CALL_SOON;
+}
+
 int
 loop_time_ns(Loop *loop, int64_t *now_ns)
 {

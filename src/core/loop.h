@@ -33,6 +33,10 @@ enum {
     CL_OVERRIDE_CALL_AT = 2,
     CL_OVERRIDE_TIME = 4,
 };
+#define CL_OVERRIDABLE(X)                                                              \
+    X(str_call_soon, CL_OVERRIDE_CALL_SOON)                                            \
+    X(str_call_at, CL_OVERRIDE_CALL_AT)                                                \
+    X(str_time, CL_OVERRIDE_TIME)
 
 /* Work to be done before the next poll, before the loop stops and before it closes:
  * transports that have gathered writes stand in Loop.before_poll. */
@@ -45,8 +49,10 @@ typedef struct BeforePoll {
 typedef struct Loop {
     PyObject_HEAD
     State *state;
-    unsigned guard;     /* CL_GUARD_*; 0: entries go straight onto the ring */
-    unsigned overrides; /* CL_OVERRIDE_* */
+    unsigned guard;         /* CL_GUARD_*; 0: entries go straight onto the ring */
+    unsigned overrides;     /* CL_OVERRIDE_*: the class's and the instance's */
+    unsigned own_overrides; /* the instance's */
+    unsigned class_version; /* of the class, when its overrides were looked for */
     Ring ready;
     Heap timers; /* of TimerHandle; the heap holds a reference to each */
     Poller poller;
@@ -104,6 +110,21 @@ loop_from(State *state, PyObject *obj)
                    || PyType_IsSubtype(type, state->LoopType)
                ? (Loop *)obj
                : NULL;
+}
+
+/* Looks anew for the methods that the loop must call by name. */
+void loop_find_overrides(Loop *loop);
+
+/* The same when the class is another one than last time, or has been changed: tests
+ * patch it under a loop that is there already. Asked once in a turn, by run_until_complete and by call_later;
+ * to ask for each task's step would cost more than it is worth. */
+static inline void
+loop_check_class(Loop *loop)
+{
+    unsigned version = compat_type_version(Py_TYPE(loop));
+    if (CL_UNLIKELY(version != loop->class_version || version == 0)) {
+        loop_find_overrides(loop);
+    }
 }
 
 /* True when entries may be pushed with loop_push. */

@@ -291,6 +291,7 @@ static int
 loop_turn(Loop *loop, bool first)
 {
     loop->turns++; /* what is sent from now on is sent in this turn */
+    loop_check_class(loop);
     if (!list_is_empty(&loop->before_poll)
         && (loop_end_step(loop) < 0 || loop_flush(loop) < 0)) {
         return -1;
@@ -564,6 +565,7 @@ loop_run_until_complete(Loop *loop, PyObject *future)
     if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
         return NULL;
     }
+    loop_check_class(loop);
     bool is_new;
     PyObject *result = NULL;
     PyObject *task = loop_ensure_future(loop, future, &is_new);
