@@ -416,6 +416,18 @@ def test_closed_before_the_removal(loop):
     b.close()
 
 
+@pytest.mark.parametrize("by", ["number", "object"])
+def test_the_loop_itself_does_not_take_a_closed_number(loop, by):
+    """Nothing of its own is opened later than the registration, by the first sleep."""
+    a, b = socket.socketpair()
+    what = a if by == "object" else a.fileno()
+    loop.add_reader(what, print)
+    a.close()
+    loop.run_until_complete(asyncio.sleep(0.002))
+    assert loop.remove_reader(what) is True
+    b.close()
+
+
 def test_reused_in_the_same_turn(loop):
     for _ in range(5):
         calls = []

@@ -230,12 +230,20 @@ fdwatch_verify(FdWatch *watch)
     return poller_rewatch(&watch->loop->poller, &watch->watcher, wanted);
 }
 
-/* Registers a new watch, with who waits already in place. 0 or -errno. */
+/* Registers a new watch, with who waits already in place. 0 or -errno.
+ *
+ * The loop's own descriptor is opened right after it: opened by the first sleep, it could
+ * be given the number of one that the user has closed and not yet removed; opened before,
+ * that of fd, when fd is none. (Without it the loop does what it can: loop_sleep.) */
 static int
 fdwatch_register(FdWatch *watch, int fd)
 {
-    Poller *poller = &watch->loop->poller;
-    return poller_watch(poller, &watch->watcher, fd, fdwatch_interest(watch));
+    Loop *loop = watch->loop;
+    int rc = poller_watch(&loop->poller, &watch->watcher, fd, fdwatch_interest(watch));
+    if (rc == 0) {
+        (void)wake_open(&loop->wake);
+    }
+    return rc;
 }
 
 /* -- events ------------------------------------------------------------------------ */
@@ -366,10 +374,11 @@ static const WatcherOps fdwatch_ops = {
 
 /* -- waiting ----------------------------------------------------------------------- */
 
-/* Raises when a transport stands on fd. shown: what the user gave for fd, or NULL for the
- * number. 0 or -1. */
+/* Raises when a transport stands on fd, or, unless it is for a removal, the loop itself: a
+ * forked child's loop may have been given a number that was closed and is removed now.
+ * shown: what the user gave for fd, or NULL for the number. 0 or -1. */
 static int
-fdwatch_check_transport(Loop *loop, int fd, PyObject *shown)
+fdwatch_check_transport(Loop *loop, int fd, PyObject *shown, bool removing)
 {
     Watcher *watcher = poller_find(&loop->poller, fd);
     if (CL_LIKELY(watcher == NULL || watcher->ops == &fdwatch_ops)) {
@@ -378,6 +387,9 @@ fdwatch_check_transport(Loop *loop, int fd, PyObject *shown)
     PyObject *user = NULL;
     if (watcher->ops->describe != NULL) {
         user = watcher->ops->describe(watcher);
+    }
+    else if (removing) {
+        return 0;
     }
     shown = shown != NULL ? Py_NewRef(shown) : PyLong_FromLong(fd);
     if (shown == NULL) {
@@ -498,7 +510,8 @@ fdwatch_wait(Loop *loop, FdWaiter *waiter, int fd, unsigned direction, PyObject 
             return 0;
         }
     }
-    if (fdwatch_check_transport(loop, fd, NULL) < 0 || loop_check_closed(loop) < 0) {
+    if (fdwatch_check_transport(loop, fd, NULL, false) < 0
+        || loop_check_closed(loop) < 0) {
         return -1;
     }
     if (fd < 0) {
@@ -648,7 +661,7 @@ fdwatch_add(Loop *loop, unsigned direction, PyObject *fileobj, PyObject *callbac
     int fd;
 
     if (fdwatch_resolve(loop->state, fileobj, &fd, &too_large) < 0
-        || (!too_large && fdwatch_check_transport(loop, fd, fileobj) < 0)
+        || (!too_large && fdwatch_check_transport(loop, fd, fileobj, false) < 0)
         || loop_check_closed(loop) < 0) {
         return NULL;
     }
@@ -699,7 +712,7 @@ fdwatch_remove(Loop *loop, unsigned direction, PyObject *fileobj)
     int fd;
 
     if (fdwatch_resolve(loop->state, fileobj, &fd, &too_large) < 0
-        || (!too_large && fdwatch_check_transport(loop, fd, fileobj) < 0)) {
+        || (!too_large && fdwatch_check_transport(loop, fd, fileobj, true) < 0)) {
         return NULL;
     }
     if (loop->closed || too_large) {
