@@ -471,7 +471,8 @@ def test_other_base_exceptions_are_reported(loop, method):
     assert isinstance(contexts[0]["exception"], Mine)
 
 
-def test_interrupted_at_random_moments(impl):
+@pytest.mark.parametrize("doing", ["tasks", "streams"])
+def test_interrupted_at_random_moments(impl, doing):
     """An interval timer raises KeyboardInterrupt between any two bytecodes."""
     cloop_only(impl, "stock's own Python code is interrupted half way")
     seed = random.randrange(10**6)
@@ -491,10 +492,39 @@ def test_interrupted_at_random_moments(impl):
             loop.call_soon(lambda: future.done() or future.set_result(n))
             return await future
 
-        async def main():
+        async def tasks():
             while True:
                 await asyncio.gather(*[child(n) for n in range(5)])
 
+        async def echo(reader, writer):
+            try:
+                while True:
+                    data = await reader.read(1000)
+                    if not data:
+                        break
+                    writer.write(data)
+                    await writer.drain()
+            finally:
+                writer.close()
+
+        async def streams():
+            server = await asyncio.start_server(echo, '127.0.0.1', 0)
+            address = server.sockets[0].getsockname()
+            try:
+                while True:
+                    reader, writer = await asyncio.open_connection(*address)
+                    try:
+                        writer.write(b'a line\\n' * 20)
+                        for _ in range(20):
+                            assert await reader.readline() == b'a line\\n'
+                        loop.call_later(0.0002, writer.write, b'late')
+                        assert await reader.readexactly(4) == b'late'
+                    finally:
+                        writer.close()
+            finally:
+                server.close()
+
+        main = {'tasks': tasks, 'streams': streams}[sys.argv[2]]
         loop = new_event_loop()
         signal.signal(signal.SIGALRM, handler)
         rounds = 0
@@ -514,12 +544,15 @@ def test_interrupted_at_random_moments(impl):
                 assert asyncio._get_running_loop() is None
                 assert not loop.is_running()
                 assert loop._thread_id is None
+                assert sys.get_asyncgen_hooks() == (None, None)
             for task in asyncio.all_tasks(loop):
                 task._log_destroy_pending = False
             loop.close()
         print('rounds', rounds)
         """,
         str(seed),
+        doing,
+        options=("-W", "ignore"),
         timeout=50,
     )
     assert done.stdout.startswith("rounds "), seed
