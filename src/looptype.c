@@ -532,6 +532,24 @@ PyDoc_STRVAR(Loop_set_debug_doc,
              "Turn debug mode on or off. See the asyncio documentation, section\n"
              "\"Enabling debug mode\".");
 
+/* The origins of coroutines are tracked by thread: the running loop's has to be told. */
+static PyObject *
+set_debug_in_thread(PyObject *self, PyObject *enabled)
+{
+    PyObject *method =
+        PyObject_GetAttrString((PyObject *)LOOP(self)->state->LoopType, "set_debug");
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *handle =
+        PyObject_CallMethod(self, "call_soon_threadsafe", "NOO", method, self, enabled);
+    if (handle == NULL) {
+        return NULL;
+    }
+    Py_DECREF(handle);
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 set_debug(PyObject *self, PyObject *enabled)
 {
@@ -541,8 +559,13 @@ set_debug(PyObject *self, PyObject *enabled)
         return NULL;
     }
     loop->guard = truth ? loop->guard | CL_GUARD_DEBUG : loop->guard & ~CL_GUARD_DEBUG;
-    if (loop->running && loop->thread_id == PyThread_get_thread_ident()
-        && loop_track_origins(loop, truth) < 0) {
+    if (!loop->running) {
+        Py_RETURN_NONE;
+    }
+    if (loop->thread_id != PyThread_get_thread_ident()) {
+        return set_debug_in_thread(self, enabled);
+    }
+    if (loop_track_origins(loop, truth) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

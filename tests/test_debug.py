@@ -363,6 +363,18 @@ def test_coroutine_origin_tracking(loop):
     assert sys.get_coroutine_origin_tracking_depth() == depth
 
 
+def test_coroutine_origin_tracking_switched_by_another_thread(loop):
+    async def depth_after(enabled):
+        await loop.run_in_executor(None, loop.set_debug, enabled)
+        await asyncio.sleep(0)
+        return loop.get_debug(), sys.get_coroutine_origin_tracking_depth() > 0
+
+    async def main():
+        return await depth_after(True), await depth_after(False)
+
+    assert loop.run_until_complete(main()) == ((True, True), (False, False))
+
+
 def test_never_awaited_coroutine_names_its_origin(debug_loop):
     async def forgotten():
         pass
