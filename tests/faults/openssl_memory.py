@@ -67,6 +67,9 @@ def attempt(operation, shim, n):
         operation(loop)
     except (MemoryError, ssl.SSLError, ConnectionError):
         pass
+    except OSError as exc:  # what 3.14's _ssl makes of an end without a reason
+        if exc.args != (0, "Error"):
+            raise
     except RuntimeError as exc:
         if "stopped before" not in str(exc):
             raise

@@ -211,14 +211,17 @@ async def datagrams(loop):
 
 
 async def refused_datagrams(loop):
-    with socket.socket(type=socket.SOCK_DGRAM) as bound:
-        bound.bind(("127.0.0.1", 0))
-        address = bound.getsockname()
-    client, here = await loop.create_datagram_endpoint(Datagrams, remote_addr=address)
-    client.sendto(b"hello")
-    assert isinstance((await here.heard)[0], ConnectionRefusedError)
-    client.close()
-    await asyncio.sleep(0)
+    with socket.socket(type=socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        address = deaf.getsockname()
+        deaf.connect(address)  # keeps the port, and hears nobody else
+        client, here = await loop.create_datagram_endpoint(
+            Datagrams, remote_addr=address
+        )
+        client.sendto(b"hello")
+        assert isinstance((await here.heard)[0], ConnectionRefusedError)
+        client.close()
+        await asyncio.sleep(0)
 
 
 async def pipes(loop):
