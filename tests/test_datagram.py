@@ -357,6 +357,19 @@ def test_an_error_for_one_peer_is_not_anothers(run):
     run(main())
 
 
+def test_the_socket_can_be_asked_for_after_the_close(run):
+    async def main():
+        transport, _recorder = await endpoint(local_addr=("127.0.0.1", 0))
+        transport.close()
+        await settle()
+        sock = transport.get_extra_info("socket")
+        assert sock.fileno() == -1
+        assert (sock.family, sock.type) == (socket.AF_INET, socket.SOCK_DGRAM)
+        assert sock.proto == socket.IPPROTO_UDP
+
+    run(main())
+
+
 def test_broadcasts(run):
     async def main():
         receiver, heard = await endpoint(local_addr=("0.0.0.0", 0))

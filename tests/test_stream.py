@@ -79,12 +79,14 @@ def test_extra_info_is_the_sockets_and_stays_after_the_close(loop, kind):
         assert sock.fileno() == -1
 
 
-def test_the_socket_can_be_asked_for_after_the_close(loop):
-    with connected(loop) as (transport, protocol, _far):
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_socket_can_be_asked_for_after_the_close(loop, kind):
+    with connected(loop, kind=kind) as (transport, protocol, far):
         transport.close()
         run(loop, protocol.lost)
         sock = transport.get_extra_info("socket")
         assert sock.fileno() == -1
+        assert (sock.family, sock.type) == (far.family, far.type)
         assert "fd=-1" in repr(sock)
         assert transport._sock is None
 

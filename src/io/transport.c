@@ -12,6 +12,7 @@
 
 #include "../os/sys.h"
 #include "../py/err.h"
+#include "../py/pysock.h"
 
 #define CL_LOST_WRITES_WARN 5
 
@@ -232,6 +233,10 @@ close_descriptor(Transport *transport)
     }
     transport->sock = NULL;
     PyObject *raised = PyErr_GetRaisedException();
+    if (transport->state->pysock_layout == CL_PYSOCK_FITS
+        && pysock_check(transport->state, sock)) {
+        transport->sock_proto = (uint16_t)((PySockHead *)sock)->proto;
+    }
     PyObject *result = PyObject_CallMethodNoArgs(sock, transport->state->str_close);
     if (result == NULL) {
         PyErr_WriteUnraisable(sock);

@@ -89,7 +89,7 @@ struct Transport {
     size_t high_water;
     size_t low_water;
     uint16_t sock_family;
-    uint16_t sock_proto;
+    uint16_t sock_proto; /* 0 until the close when sock is the user's */
     ShortAddr sockname;
     ShortAddr peername;
 };

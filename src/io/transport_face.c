@@ -32,20 +32,6 @@ name_object(const ShortAddr *name)
     return addr_to_object(&addr);
 }
 
-/* New ref: a socket object without a descriptor, for one asked for after the close. */
-static PyObject *
-closed_socket(State *state)
-{
-    PyTypeObject *type = (PyTypeObject *)state->socket_socket;
-    PyObject *sock = type->tp_new(type, state->empty_tuple, NULL);
-    if (sock != NULL
-        && (PyObject_SetAttrString(sock, "_io_refs", Py_False) < 0
-            || PyObject_SetAttrString(sock, "_closed", Py_True) < 0)) {
-        Py_CLEAR(sock);
-    }
-    return sock;
-}
-
 /* Borrowed from the transport: its socket.socket, made now when it has none yet. Only
  * while is_open. */
 static PyObject *
@@ -64,8 +50,11 @@ static PyObject *
 shown_socket(Transport *transport)
 {
     if (transport->shown_sock == NULL) {
-        PyObject *sock = transport->is_open ? Py_XNewRef(transport_socket(transport))
-                                            : closed_socket(transport->state);
+        PyObject *sock =
+            transport->is_open
+                ? Py_XNewRef(transport_socket(transport))
+                : pysock_new_closed(transport->state, transport->sock_family,
+                                    transport->ops->sock_type, transport->sock_proto);
         if (sock == NULL) {
             return NULL;
         }

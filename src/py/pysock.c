@@ -113,3 +113,25 @@ pysock_new(State *state, int fd, int family, int type, int proto)
     }
     return sock;
 }
+
+PyObject *
+pysock_new_closed(State *state, int family, int type, int proto)
+{
+    PyTypeObject *class = (PyTypeObject *)state->socket_socket;
+    PyObject *sock = class->tp_new(class, state->empty_tuple, NULL);
+    if (sock == NULL) {
+        return NULL;
+    }
+    if (PyObject_SetAttrString(sock, "_io_refs", Py_False) < 0
+        || PyObject_SetAttrString(sock, "_closed", Py_True) < 0) {
+        Py_DECREF(sock);
+        return NULL;
+    }
+    if (state->pysock_layout == CL_PYSOCK_FITS) {
+        PySockHead *head = (PySockHead *)sock;
+        head->family = family;
+        head->type = type;
+        head->proto = proto;
+    }
+    return sock;
+}

@@ -70,4 +70,8 @@ int pysock_fileno_of(State *state, PyObject *sock, int *fd);
  * non-blocking already, and stays the caller's on failure). */
 PyObject *pysock_new(State *state, int fd, int family, int type, int proto);
 
+/* New ref: the socket.socket that one of these numbers is once it has been closed; where
+ * the layout is not known, its numbers are 0. */
+PyObject *pysock_new_closed(State *state, int family, int type, int proto);
+
 #endif
