@@ -1532,6 +1532,70 @@ def test_reads_leave_no_references_behind(impl, loop):
     with_pair(loop, body, accepted)
 
 
+SIZES = [600, 1024, 1024, 1024, 1000, 1024, 1024, 511, 511, 5000, 5000, 5000, 1024]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("keep", [lambda data: data, memoryview], ids=["it", "view"])
+def test_what_was_read_and_kept_stays_as_it_came(loop, keep, every):
+    """Whatever memory the next result is made in."""
+
+    async def body(pair):
+        kept = []
+        for i, size in enumerate(SIZES):
+            await pair.send(bytes([48 + i]) * size)
+            data = await pair.reader.readexactly(size)
+            if i % every == 0:
+                kept.append(keep(data))
+            del data
+        return kept
+
+    sent = [bytes([48 + i]) * size for i, size in enumerate(SIZES)]
+    assert with_pair(loop, body) == sent[::every]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_was_read_and_dropped_leaves_no_trace(loop, waits):
+    """Length, hash and the byte behind the last are of this result, not of the one
+    before: int() looks for the end by the latter."""
+
+    async def body(pair):
+        for i, size in enumerate(SIZES):
+            copy = bytes([49 + i % 9]) * size
+            if waits:
+                loop.call_later(0.001, pair.far.send, copy)
+            else:
+                await pair.send(copy)
+            data = await pair.reader.readexactly(size)
+            assert data == copy
+            assert hash(data) == hash(copy)
+            assert int(data[:600]) == int(copy[:600].decode())
+            assert {copy: True}[data]
+            if size <= 1024:
+                assert int(data) == int(copy.decode())
+            del data
+
+    with_pair(loop, body)
+
+
+def test_a_result_held_by_its_stop_iteration_stays(loop):
+    async def body(pair):
+        stops, other = [], None
+        for i, size in enumerate(SIZES):
+            await pair.send(bytes([48 + i]) * (2 * size))
+            stepped = pair.reader.readexactly(size)
+            with pytest.raises(StopIteration) as caught:
+                stepped.send(None)
+            stops.append(caught.value)
+            other = await pair.reader.readexactly(size)
+            assert other == bytes([48 + i]) * size
+        assert [stop.value[:1] * len(stop.value) for stop in stops] == sent
+        assert [stop.args for stop in stops] == [(data,) for data in sent]
+
+    sent = [bytes([48 + i]) * size for i, size in enumerate(SIZES)]
+    with_pair(loop, body)
+
+
 def test_a_cycle_through_a_waiting_read_is_collected(impl, new_loop):
     loop = new_loop()
 

@@ -71,7 +71,7 @@ reader_class_look(State *state, ReaderClass which)
 PyObject *
 reader_vars(PyObject *op)
 {
-    PyObject *dict = PyObject_GenericGetDict(op, NULL);
+    PyObject *dict = compat_instance_dict(op);
     if (CL_UNLIKELY(dict == NULL)) {
         PyErr_Clear();
     }

@@ -6,6 +6,7 @@
  * ever; only type() sees the difference. */
 #include "reader.h"
 #include "reader_lazy.h"
+#include "stream.h"
 
 /* Borrowed: the loop whose operations may do the work of self's methods, found in the
  * field `_loop`; or NULL (no exception): asyncio's own are to be called. In debug mode
@@ -99,7 +100,9 @@ StreamWriter_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
             Py_INCREF(transport);
             Py_DECREF(dict);
             PyObject *result =
-                PyObject_CallMethodOneArg(transport, state->str_write, args[0]);
+                Py_IS_TYPE(transport, state->StreamTransportType)
+                    ? stream_write_object(transport, args[0])
+                    : PyObject_CallMethodOneArg(transport, state->str_write, args[0]);
             Py_DECREF(transport);
             Py_XDECREF(result);
             return result != NULL ? Py_NewRef(Py_None) : NULL;

@@ -67,10 +67,13 @@ static int
 forget_waiter(ReaderOp *op)
 {
     PyObject *raised = PyErr_Occurred() ? PyErr_GetRaisedException() : NULL;
+    State *state = op->loop->state;
     PyObject *dict = reader_vars(op->target);
-    int rc = dict == NULL
-                 ? -1
-                 : PyDict_SetItem(dict, op->loop->state->str_private_waiter, Py_None);
+    int rc = dict == NULL ? -1 : 0;
+    /* Who woke it has set that already. */
+    if (rc == 0 && reader_field(state, dict, CL_READER_WAITER) != Py_None) {
+        rc = PyDict_SetItem(dict, state->str_private_waiter, Py_None);
+    }
     Py_XDECREF(dict);
     if (raised != NULL) {
         PyErr_SetRaisedException(raised);

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "../py/stop.h"
 #include "stream.h"
 
 /* Borrowed: the reader's buffer, or NULL (no exception) when it is not a bytearray. */
@@ -38,7 +39,13 @@ may_begin(const ReaderOp *op, PyObject *dict)
 static PyObject *
 take(State *state, PyObject *reader, PyObject *dict, PyObject *buffer, Py_ssize_t size)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(buffer), size);
+    PyObject *bytes = stop_reuse_bytes(state, size);
+    if (bytes != NULL) {
+        memcpy(PyBytes_AS_STRING(bytes), PyByteArray_AS_STRING(buffer), (size_t)size);
+    }
+    else {
+        bytes = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(buffer), size);
+    }
     if (bytes == NULL || spares_drop(&state->spares, buffer, size) < 0) {
         Py_XDECREF(bytes);
         return NULL;

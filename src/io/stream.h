@@ -77,6 +77,9 @@ int stream_set_protocol(Stream *stream, PyObject *protocol);
  * owner's buffer, size > 0. 0, or -1 when an exception must leave the loop. */
 int stream_write(Stream *stream, PyObject *owner, const Py_buffer *view);
 
+/* transport.write(data) of a StreamTransport: New ref, None; or NULL. */
+PyObject *stream_write_object(PyObject *self, PyObject *data);
+
 /* The same for memory that is the caller's; copied where it cannot leave at once. */
 int stream_write_raw(Stream *stream, const char *data, size_t size);
 

@@ -151,8 +151,8 @@ PyDoc_STRVAR(
     "connection is lost. See the asyncio documentation, section \"Write-only\n"
     "Transports\".");
 
-static PyObject *
-StreamTransport_write(PyObject *self, PyObject *data)
+PyObject *
+stream_write_object(PyObject *self, PyObject *data)
 {
     Stream *stream = stream_of(self);
     Transport *transport = &stream->transport;
@@ -262,7 +262,7 @@ StreamTransport_writelines(PyObject *self, PyObject *list_of_data)
     if (data == NULL) {
         return NULL;
     }
-    PyObject *result = StreamTransport_write(self, data);
+    PyObject *result = stream_write_object(self, data);
     Py_DECREF(data);
     return result;
 }
@@ -412,7 +412,7 @@ static PyMethodDef StreamTransport_methods[] = {
     CL_TRANSPORT_METHODS,
     CL_TRANSPORT_READ_METHODS,
     CL_TRANSPORT_WRITE_METHODS,
-    {"write", StreamTransport_write, METH_O, StreamTransport_write_doc},
+    {"write", stream_write_object, METH_O, StreamTransport_write_doc},
     {"writelines", StreamTransport_writelines, METH_O, StreamTransport_writelines_doc},
     {"write_eof", StreamTransport_write_eof, METH_NOARGS,
      StreamTransport_write_eof_doc},

@@ -411,6 +411,19 @@ compat_clear_dict(PyObject *self)
     }
 }
 
+/* New ref: vars(op), or NULL with an exception. */
+static inline PyObject *
+compat_instance_dict(PyObject *op)
+{
+#ifndef Py_GIL_DISABLED
+    PyObject **place = _PyObject_GetDictPtr(op);
+    if (CL_LIKELY(place != NULL && *place != NULL)) {
+        return Py_NewRef(*place);
+    }
+#endif
+    return PyObject_GenericGetDict(op, NULL);
+}
+
 /* A number that changes whenever an attribute of type or of a base does; 0: unknown, until
  * an attribute has been looked up again. */
 static inline unsigned

@@ -7,7 +7,9 @@
 #if CL_NORMALIZES_EXCEPTIONS
 
 /* A result stays alive in the spare until the next one: no large ones. */
-#define CL_KEPT_SIZE 4096
+#define CL_KEPT_SIZE (16 * 1024)
+/* Up to this size the interpreter's own allocator is as fast. */
+#define CL_REUSED_SIZE 512
 
 /* True for values which nobody notices being kept: nothing refers to them weakly, they
  * refer to nothing, nothing happens when they die. */
@@ -51,6 +53,26 @@ has_context(void)
     return handled != NULL;
 }
 
+PyObject *
+stop_reuse_bytes(State *state, Py_ssize_t size)
+{
+    PyObject *stop = state->spare_stop;
+    if (stop == NULL || size < CL_REUSED_SIZE || !is_as_new(stop)) {
+        return NULL;
+    }
+    PyStopIterationObject *fields = (PyStopIterationObject *)stop;
+    PyObject *value = fields->value;
+    if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) != size
+        || PyTuple_GET_ITEM(fields->args, 0) != value || Py_REFCNT(value) != 2) {
+        return NULL;
+    }
+    PyTuple_SET_ITEM(fields->args, 0, Py_NewRef(Py_None));
+    fields->value = Py_NewRef(Py_None);
+    Py_DECREF(value); /* one of its two refs; the other is the caller's */
+    compat_bytes_renew(value, size);
+    return value;
+}
+
 void
 stop_raise(State *state, PyObject *value)
 {
@@ -79,6 +101,12 @@ stop_raise(State *state, PyObject *value)
 }
 
 #else
+
+PyObject *
+stop_reuse_bytes(State *Py_UNUSED(state), Py_ssize_t Py_UNUSED(size))
+{
+    return NULL;
+}
 
 void
 stop_raise(State *Py_UNUSED(state), PyObject *value)

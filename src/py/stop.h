@@ -12,4 +12,8 @@
  * state: NULL when it is not at hand. */
 void stop_raise(State *state, PyObject *value);
 
+/* New ref: bytes of this size, to be filled by the caller, made out of the last result if
+ * nobody else holds that any more; else NULL (no exception). */
+PyObject *stop_reuse_bytes(State *state, Py_ssize_t size);
+
 #endif
