@@ -1,6 +1,7 @@
 """TLS on cloop, by both ways to OpenSSL, and on stock: bytes, and the transport."""
 
 import asyncio
+import contextvars
 import gc
 import os
 import ssl
@@ -311,6 +312,143 @@ def test_writing_is_paused_and_resumed(impl, loop, contexts):
             assert transport.get_write_buffer_size() == 0
             transport.close()
             await protocol.lost
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("size", [1_000_000, 12_000_000])
+def test_one_large_write_on_either_side_waits_for_nobody(impl, loop, contexts, size):
+    """Both write, drain, and then read what the other has written."""
+    old_stock(impl, "pauses as TCP does, and they wait for each other")
+
+    async def side(reader, writer):
+        writer.write(b"x" * size)
+        await writer.drain()
+        assert writer.transport.get_write_buffer_size() == 0
+        assert await reader.readexactly(size) == b"x" * size
+        writer.close()
+
+    async def main():
+        served = loop.create_future()
+
+        async def serve(reader, writer):
+            served.set_result(await side(reader, writer))
+
+        server = await asyncio.start_server(
+            serve, "127.0.0.1", 0, ssl=contexts.server()
+        )
+        port = server.sockets[0].getsockname()[1]
+        await side(
+            *await asyncio.open_connection("localhost", port, ssl=contexts.client())
+        )
+        await served
+        server.close()
+
+    run(loop, main())
+
+
+def test_what_follows_a_large_write_pauses(impl, loop, contexts):
+    """And goes on as soon as the transport below has room again for all of it."""
+    old_stock(impl, "pauses as TCP does")
+    log = []
+
+    class Flow(Recorder):
+        def pause_writing(self):
+            log.append("pause")
+
+        def resume_writing(self):
+            log.append("resume")
+
+    def serve(sock):
+        with contexts.server().wrap_socket(sock, server_side=True) as tls:
+            while not start.done():
+                time.sleep(0.01)
+            assert read_all(tls, 20_000_001) == b"x" * 20_000_000 + b"y"
+            tls.sendall(b"!")
+            read_all(tls)
+
+    start = loop.create_future()
+
+    async def main():
+        with Peer(serve) as peer:
+            transport, protocol = await connect(
+                loop, peer.port, contexts.client(), lambda: Flow(loop)
+            )
+            transport.write(b"x" * 10_000_000)
+            assert (log, transport.get_write_buffer_size()) == ([], 0)
+            await asyncio.sleep(0.01)
+            transport.write(b"x" * 10_000_000)
+            assert log == ["pause"]
+            assert transport.get_write_buffer_size() >= 10_000_000
+            start.set_result(None)
+            while len(log) == 1:
+                await asyncio.sleep(0)
+            assert log == ["pause", "resume"]
+            assert transport.get_write_buffer_size() == 0
+            transport.write(b"y")
+            await protocol.have(1)
+            assert log == ["pause", "resume"]
+            transport.close()
+            await protocol.lost
+
+    run(loop, main())
+
+
+def test_drain_with_a_limit_of_nothing(impl, loop, contexts):
+    cloop_only(impl, "stock pauses for nothing, and waits for ever")
+
+    async def main():
+        server, port = await port_of(loop, Echo, contexts.server())
+        reader, writer = await asyncio.open_connection(
+            "localhost", port, ssl=contexts.client()
+        )
+        writer.transport.set_write_buffer_limits(0)
+        for size in [1, 1000, 0, 5_000_000, 1] * 3:
+            writer.write(b"x" * size)
+            echoed = asyncio.ensure_future(reader.readexactly(size))
+            await writer.drain()
+            assert writer.transport.get_write_buffer_size() == 0
+            assert await echoed == b"x" * size
+        writer.close()
+        server.close()
+
+    run(loop, main())
+
+
+def test_the_context_of_the_protocol_is_not_that_of_who_resumes(impl, loop, contexts):
+    old_stock(impl, "pauses the transport below")
+    where = contextvars.ContextVar("where", default="nowhere")
+    heard = []
+
+    class Hears(Recorder):
+        def data_received(self, data):
+            heard.append(where.get())
+            super().data_received(data)
+
+        def connection_lost(self, exc):
+            heard.append(where.get())
+            super().connection_lost(exc)
+
+    def resume(transport):
+        where.set("resumed")
+        transport.resume_reading()
+
+    async def main():
+        server, port = await port_of(loop, Echo, contexts.server())
+        where.set("connected")
+        transport, protocol = await connect(
+            loop, port, contexts.client(), lambda: Hears(loop)
+        )
+        for count in range(1, 4):
+            transport.pause_reading()
+            contextvars.copy_context().run(resume, transport)
+            await asyncio.sleep(0.01)
+            transport.write(b"x")
+            await protocol.have(count)
+        transport.close()
+        await protocol.lost
+        assert heard == ["connected"] * 4
+        server.close()
 
     run(loop, main())
 

@@ -116,8 +116,9 @@ loop_from(State *state, PyObject *obj)
 void loop_find_overrides(Loop *loop);
 
 /* The same when the class is another one than last time, or has been changed: tests
- * patch it under a loop that is there already. Asked once in a turn, by run_until_complete and by call_later;
- * to ask for each task's step would cost more than it is worth. */
+ * patch it under a loop that is there already. Asked once in a turn, by
+ * run_until_complete and by call_later; to ask for each task's step would cost more than
+ * it is worth. */
 static inline void
 loop_check_class(Loop *loop)
 {

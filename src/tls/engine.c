@@ -661,7 +661,7 @@ tls_connection_lost(Tls *tls, PyObject *exception)
     tls->protocol = NULL;
     tls->conn_lost++;
     if (!tls->busy) { /* else OpenSSL may read it: tls_write_backlog drops it then */
-        outq_clear(&tls->backlog);
+        tls_drop_backlog(tls);
     }
     tls->way->drop(tls);
     cancel_timer(tls);

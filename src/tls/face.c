@@ -192,7 +192,7 @@ SSLTransport_clear(PyObject *self)
     tls->phase = CL_TLS_UNWRAPPED;
     tls->finished = true;
     tls_release(tls);
-    outq_clear(&tls->backlog);
+    tls_drop_backlog(tls);
     Py_CLEAR(tls->dict);
     Py_CLEAR(tls->protocol);
     Py_CLEAR(tls->lower);

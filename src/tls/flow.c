@@ -8,7 +8,9 @@
  * Down: the first write of a turn is encrypted and sent at once. Further ones of the same
  * turn wait as cleartext in `backlog` and leave before the next poll, in full records and
  * one system call. While the transport below is full they stay there too, small ones side
- * by side, large ones by reference.
+ * by side, large ones by reference. Stock encrypts on and gives the transport below all
+ * that was written while that had room, however much it is; a protocol is paused for what
+ * it writes after that only, and so it is here (`uncounted`).
  *
  * Invariants: while phase is WRAPPED and backlog is not empty, then `gathering` or
  * sending_paused, or OpenSSL waits for the peer (renegotiation). */
@@ -31,7 +33,7 @@ size_t
 tls_count_queued(Tls *tls)
 {
     size_t out = tls->lower == NULL || tls->finished ? 0 : tls->way->count_out(tls);
-    return out + tls->backlog.bytes;
+    return out + tls->backlog.bytes - tls->uncounted;
 }
 
 /* Calls pause_writing or resume_writing. What it raises is reported. 0 or -1. */
@@ -59,7 +61,9 @@ tls_control_writing(Tls *tls)
     if (tls->protocol == NULL) {
         return 0;
     }
-    if (!tls->writing_paused && size >= tls->high_water) {
+    /* Nothing at all is no reason, though the limit may be 0. (Stock pauses then, and
+     * resumes after the next write, for which a drain() may wait for ever.) */
+    if (!tls->writing_paused && size >= tls->high_water && size > 0) {
         tls->writing_paused = true;
         return tell_protocol(tls, tls->state->str_pause_writing,
                              "protocol.pause_writing() failed");
@@ -440,6 +444,7 @@ tls_write_backlog(Tls *tls, bool all)
 {
     char scratch[CL_RECORD_SIZE];
     int rc = 0;
+    bool had_room = !tls->sending_paused;
     while (rc == 0 && is_wrapped(tls) && !tls->busy && !outq_is_empty(&tls->backlog)
            && (all || !tls->sending_paused)) {
         size_t size;
@@ -450,19 +455,23 @@ tls_write_backlog(Tls *tls, bool all)
             tls_wipe(scratch, size);
         }
         if (CL_UNLIKELY(tls->finished)) { /* by a callback of the context */
-            outq_clear(&tls->backlog);
+            tls_drop_backlog(tls);
         }
         if (answer != CL_TLS_DONE || tls->finished) {
             rc = answer == CL_TLS_FAILED ? -1 : 0;
             break;
         }
         outq_consume(&tls->backlog, taken);
+        tls->uncounted -= Py_MIN(tls->uncounted, taken);
         if (tls->way->count_out(tls) >= tls->way->chunk) {
             rc = tls->way->send(tls);
         }
     }
     if (rc == 0 && (all || !tls->sending_paused)) {
         rc = tls->way->send(tls);
+    }
+    if (had_room && tls->sending_paused) {
+        tls->uncounted = tls->backlog.bytes;
     }
     if (rc == 0) {
         rc = tls_control_writing(tls);
@@ -520,6 +529,9 @@ tls_write(Tls *tls, PyObject *owner, const Py_buffer *view)
     }
     if (outq_append(&tls->backlog, owner, view, done) < 0) {
         return -1;
+    }
+    if (done > 0 && tls->sending_paused) {
+        tls->uncounted = tls->backlog.bytes;
     }
     return tls_after_append(tls, false);
 }

@@ -208,5 +208,22 @@ lower_resume_reading(Tls *tls)
         return 0;
     }
     tls->lower_paused = false;
-    return call_lower(tls, tls->state->str_resume_reading, NULL);
+    Stream *stream = tls->stream;
+    if (stream == NULL) {
+        return call_lower(tls, tls->state->str_resume_reading, NULL);
+    }
+    /* What comes from now on is still heard in the connection's context, not in that of
+     * the one who resumes: on stock it was not paused. */
+    Transport *transport = &stream->transport;
+    PyObject *context = Py_XNewRef(transport->read_context);
+    Py_INCREF(stream);
+    int rc = call_lower(tls, tls->state->str_resume_reading, NULL);
+    if (transport->read_context != NULL) {
+        Py_XSETREF(transport->read_context, context);
+    }
+    else {
+        Py_XDECREF(context);
+    }
+    Py_DECREF(stream);
+    return rc;
 }

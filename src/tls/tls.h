@@ -115,6 +115,7 @@ struct Tls {
     size_t out_hint; /* so much is about to be written */
 
     OutQueue backlog; /* cleartext that was written */
+    size_t uncounted; /* so much of it, at its head, is not the user's to wait for */
     BeforePoll
         flush_soon;    /* in loop->before_poll while `gathering`; holds a ref then */
     size_t high_water; /* of writing */
@@ -140,6 +141,14 @@ struct Tls {
     bool established;     /* the handshake has succeeded */
     bool busy;            /* OpenSSL is being asked: writes join the backlog */
 };
+
+/* Empties the backlog. */
+static inline void
+tls_drop_backlog(Tls *tls)
+{
+    outq_clear(&tls->backlog);
+    tls->uncounted = 0;
+}
 
 /* Clears memory that held cleartext, though nobody reads it any more. */
 static inline void
