@@ -1,6 +1,7 @@
 """The transport of TCP and Unix streams."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import inspect
@@ -15,11 +16,12 @@ import weakref
 from asyncio import selector_events, trsock
 
 import pytest
-from support import PY, cloop_only
+from support import PY, cloop_only, is_fast
 from wire import (
     BufferedRecorder,
     Recorder,
     connected,
+    count_segments,
     read_some,
     read_to_eof,
     reset,
@@ -988,6 +990,76 @@ def test_many_small_writes_of_each_turn_leave_in_it(loop):
 
     with connected(loop) as ends:
         run(loop, main(*ends))
+
+
+def test_a_head_and_a_body_leave_together(impl, loop):
+    """From the second time on: once a turn had two writes, the first of the next waits
+    for the second. When there is none, the one after that leaves at once again."""
+
+    async def main(transport, protocol, far):
+        sent = []
+        for pieces in [2, 2, 2, 1, 1, 2, 2]:
+            before = count_segments(transport)
+            for i in range(pieces):
+                transport.write(b"%d" % i)
+            at_once = count_segments(transport) - before
+            await turns(2)
+            assert transport.get_write_buffer_size() == 0
+            assert await read_some(loop, far, pieces) == b"01"[:pieces]
+            sent.append((at_once, count_segments(transport) - before))
+        return sent
+
+    with connected(loop) as ends:
+        sent = run(loop, main(*ends))
+    if is_fast(impl):
+        held, first = (0, 1), (1, 2)
+        assert sent == [first, held, held, held, (1, 1), first, held]
+    elif not impl.is_cloop:
+        assert sent == [(n, n) for n in (2, 2, 2, 1, 1, 2, 2)]
+
+
+def test_a_large_head_does_not_wait(loop):
+    async def main(transport, protocol, far):
+        for size in [1, 40_000, 40_000]:
+            before = count_segments(transport)
+            transport.write(b"h" * size)
+            assert size == 1 or count_segments(transport) > before
+            transport.write(b"b")
+            assert await read_some(loop, far, size + 1) == b"h" * size + b"b"
+
+    with connected(loop) as ends:
+        run(loop, main(*ends))
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "write_eof", "stop", "exit"])
+def test_a_head_whose_body_never_comes_survives_the_end(loop, end):
+    async def main(transport, protocol, far):
+        transport.write(b"head")
+        transport.write(b"body")
+        assert await read_some(loop, far, 8) == b"headbody"
+        if end in ("stop", "exit"):
+            return
+        transport.write(b"head")
+        getattr(transport, end)()
+        assert await read_to_eof(loop, far) == b"head"
+        far.close()
+        assert await protocol.lost is None
+
+    def last(transport):
+        transport.write(b"head")
+        if end == "exit":
+            raise KeyboardInterrupt
+        loop.stop()
+
+    with connected(loop) as ends:
+        run(loop, main(*ends))
+        if end in ("stop", "exit"):
+            transport, _, far = ends
+            loop.call_soon(last, transport)
+            with contextlib.suppress(KeyboardInterrupt):
+                loop.run_forever()
+            loop.run_until_complete(turns(1))
+            assert far.recv(100) == b"head"
 
 
 def test_writes_of_a_turn_survive_the_loops_stop(loop):

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("trustme")
 
 import tls_support
-from support import PY, cloop_only, run_program
+from support import PY, cloop_only, is_fast, run_program
 from tls_support import (
     OLD,
     BufferedRecorder,
@@ -27,6 +27,7 @@ from tls_support import (
     read_all,
     run,
 )
+from wire import count_segments
 
 impl = tls_support.impl
 contexts = tls_support.contexts
@@ -162,6 +163,36 @@ def test_small_writes_of_a_turn_leave_together(impl, loop, contexts):
         server.close()
 
     run(loop, main())
+
+
+def test_a_head_and_a_body_leave_in_one_record(impl, loop, contexts):
+    """From the second time on, as without TLS."""
+
+    async def main():
+        server, port = await port_of(loop, Echo, contexts.server())
+        transport, protocol = await connect(loop, port, contexts.client())
+        come, sent = 0, []
+        for pieces in [2, 2, 2, 1, 1, 2, 2]:
+            before = count_segments(transport)
+            for i in range(pieces):
+                transport.write(b"%d" % i)
+            at_once = count_segments(transport) - before
+            come += pieces
+            await protocol.have(come)
+            sent.append((at_once, count_segments(transport) - before))
+        assert protocol.data == b"0101010" + b"00101"
+        for end in (transport.close, transport.abort):
+            end()
+        await protocol.lost
+        server.close()
+        return sent
+
+    sent = run(loop, main())
+    if is_fast(impl):
+        held, first = (0, 1), (1, 2)
+        assert sent == [first, held, held, held, (1, 1), first, held]
+    elif not impl.is_cloop:
+        assert sent == [(n, n) for n in (2, 2, 2, 1, 1, 2, 2)]
 
 
 def test_many_connections_both_ways_at_once(loop, contexts):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import sys
 
 TIMEOUT = 20
 
@@ -166,3 +167,10 @@ def reset(sock):
     """Closes with a reset instead of an end of file."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     sock.close()
+
+
+def count_segments(transport):
+    """How many segments with data the kernel has sent (tcpi_data_segs_out)."""
+    sock = transport.get_extra_info("socket")
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    return int.from_bytes(info[156:160], sys.byteorder)

@@ -595,11 +595,30 @@ can_send_first(const Stream *stream)
     return outq_is_empty(&stream->out) && !is_gathering(stream);
 }
 
+/* A larger first write is sent at once. */
+#define CL_HELD_MAX (16 * 1024)
+
+/* Asked once for the first write of a turn: should it wait for others? */
+static bool
+should_hold(Stream *stream, size_t size)
+{
+    bool had_several = stream->turn_writes > 1;
+    stream->turn_writes = 1;
+    return CL_FASTPATH && CL_UNLIKELY(had_several) && size <= CL_HELD_MAX
+           && stream->transport.loop->running;
+}
+
 int
 stream_write(Stream *stream, PyObject *owner, const Py_buffer *view)
 {
     size_t skip = 0;
-    if (can_send_first(stream)) {
+    if (!can_send_first(stream)) {
+        stream->turn_writes = 2;
+    }
+    else if (should_hold(stream, (size_t)view->len)) {
+        start_gathering(stream);
+    }
+    else {
         bool over;
         ssize_t sent = send_first(stream, view->buf, (size_t)view->len, &over);
         if (sent < 0 || over) {

@@ -8,7 +8,9 @@
  *
  * What goes out: the first write of a turn is tried at once; further ones of the same turn
  * are gathered and leave with one system call before the next poll, before the loop stops
- * and before the transport closes, or as soon as they exceed the high-water mark. */
+ * and before the transport closes, or as soon as they exceed the high-water mark. Where the
+ * last turn with writes had several, the first is gathered too: a server that writes a head
+ * and a body does so each time, and they leave together. */
 #ifndef CL_IO_STREAM_H
 #define CL_IO_STREAM_H
 
@@ -46,9 +48,10 @@ struct Stream {
     const StreamSink *sink;
     PyObject *empty_waiter; /* a future: sendfile waits for the queue to run dry */
     unsigned sent_turn; /* in which something was sent: the rest may wait for its end */
-    bool blocked;       /* the kernel takes no more now: the watcher waits to write */
-    bool eof;           /* write_eof was called */
-    bool large;         /* the last arrival was a large one: expect another */
+    uint8_t turn_writes;  /* of the last turn that had any; 2: two or more */
+    bool blocked;         /* the kernel takes no more now: the watcher waits to write */
+    bool eof;             /* write_eof was called */
+    bool large;           /* the last arrival was a large one: expect another */
     uint8_t quiet_events; /* so many filled buffers are taken for all there is */
     uint8_t quiet_limit;  /* what quiet_events began with */
     uint8_t

@@ -6,8 +6,8 @@
  * paused too: nothing piles up here (stock reads up to 256 KiB ahead).
  *
  * Down: the first write of a turn is encrypted and sent at once. Further ones of the same
- * turn wait as cleartext in `backlog` and leave before the next poll, in full records and
- * one system call. While the transport below is full they stay there too, small ones side
+ * turn (and where the last turn had several, the first too) wait as cleartext in `backlog`
+ * and leave before the next poll, in full records and one system call. While the transport below is full they stay there too, small ones side
  * by side, large ones by reference. Stock encrypts on and gives the transport below all
  * that was written while that had room, however much it is; a protocol is paused for what
  * it writes after that only, and so it is here (`uncounted`).
@@ -514,11 +514,27 @@ tls_after_append(Tls *tls, bool now)
     return 0;
 }
 
+/* Asked once for the first write of a turn: should it wait for others? */
+static bool
+should_hold(Tls *tls, size_t size)
+{
+    bool had_several = tls->turn_writes > 1;
+    tls->turn_writes = 1;
+    return CL_FASTPATH && CL_UNLIKELY(had_several) && size <= CL_RECORD_SIZE
+           && tls->loop->running;
+}
+
 int
 tls_write(Tls *tls, PyObject *owner, const Py_buffer *view)
 {
     size_t done = 0;
-    if (CL_LIKELY(tls_can_write_now(tls))) {
+    if (!tls_can_write_now(tls)) {
+        tls->turn_writes = 2;
+    }
+    else if (should_hold(tls, (size_t)view->len)) {
+        start_gathering(tls);
+    }
+    else {
         if (write_now(tls, view->buf, (size_t)view->len, &done) < 0) {
             return tls_fail(tls, "Fatal error on SSL protocol");
         }

@@ -126,6 +126,7 @@ struct Tls {
     unsigned conn_lost;
     uint8_t phase;        /* TlsPhase */
     uint8_t writer_tries; /* as Stream's */
+    uint8_t turn_writes;  /* as Stream's */
     uint8_t told;         /* TlsTold */
     bool buffered;        /* protocol is a BufferedProtocol */
     bool let_go;          /* closed twice: nothing more is wanted once finished */
