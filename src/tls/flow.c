@@ -7,10 +7,11 @@
  *
  * Down: the first write of a turn is encrypted and sent at once. Further ones of the same
  * turn (and where the last turn had several, the first too) wait as cleartext in `backlog`
- * and leave before the next poll, in full records and one system call. While the transport below is full they stay there too, small ones side
- * by side, large ones by reference. Stock encrypts on and gives the transport below all
- * that was written while that had room, however much it is; a protocol is paused for what
- * it writes after that only, and so it is here (`uncounted`).
+ * and leave before the next poll, in full records and one system call. While the transport
+ * below is full they stay there too, small ones side by side, large ones by reference.
+ * Stock encrypts on and gives the transport below all that was written while that had
+ * room, however much it is; a protocol is paused for what it writes after that only, and so
+ * it is here (`uncounted`).
  *
  * Invariants: while phase is WRAPPED and backlog is not empty, then `gathering` or
  * sending_paused, or OpenSSL waits for the peer (renegotiation). */
