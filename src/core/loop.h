@@ -65,6 +65,7 @@ typedef struct Loop {
     Spare spare;        /* of what protocols receive */
     int64_t now_ns;     /* the clock as last read in this turn */
     int64_t polled_ns;  /* when the kernel was last asked though polls were quiet */
+    int64_t wrote_ns;   /* when loop_may_hold was last asked while others waited */
     unsigned quiet_polls; /* polls in a row that found nothing (turn.c) */
     bool acted;           /* something was sent or closed since the last poll */
     /* The task that asyncio's dict of current tasks still names although its step is
@@ -231,6 +232,17 @@ loop_poll_soon(Loop *loop)
 
 /* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */
 int loop_flush(Loop *loop);
+
+/* True on the thread that runs the loop: whatever joins before_poll has its turn soon. */
+static inline bool
+loop_is_ours(const Loop *loop)
+{
+    return loop->thread_id == PyThread_get_thread_ident();
+}
+
+/* Asked for a first write: are others to be expected soon, with which it may leave? Only
+ * on the loop's thread. */
+bool loop_may_hold(Loop *loop);
 
 /* Coroutine origin tracking on (debug mode, while running) or as it was. 0 or -1. */
 #define CL_ORIGIN_DEPTH 10

@@ -1,7 +1,7 @@
 /* The turn: what run_forever does again and again (see loop.h and DESIGN's section on
  * it). On the loop's thread.
  *
- *   flush     writes gathered in the last turn leave
+ *   flush     writes gathered in the last turn leave (in a long one, now and then)
  *   poll      blocks (GIL released) only when the ring is empty; while the ring stays
  *             busy the kernel is asked at most every CL_POLL_INTERVAL_NS, but always in
  *             the first turn of a run, so that a run of one turn sees its I/O, and
@@ -25,6 +25,14 @@
 #include "handle.h"
 #include "loop.h"
 #include "task.h"
+
+/* A write waits for others while so many callbacks stand behind its own, if the write
+ * before it is not longer ago than this: each waking of a peer costs as much as some
+ * hundred lines of Python. */
+#define CL_HOLD_CALLBACKS 3
+#define CL_HOLD_PACE_NS 200000
+/* After so many callbacks of a turn what has been held leaves (a power of two). */
+#define CL_HOLD_DRAIN 32
 
 #define CL_QUIET_POLLS 64
 #define CL_POLL_INTERVAL_NS 250000
@@ -51,6 +59,39 @@ loop_flush(Loop *loop)
     }
     list_splice(&loop->before_poll, &work);
     return rc;
+}
+
+/* The same between callbacks. */
+static int
+loop_flush_gathered(Loop *loop)
+{
+    return list_is_empty(&loop->before_poll) ? 0
+           : loop_end_step(loop) < 0         ? -1
+                                             : loop_flush(loop);
+}
+
+/* An exception leaves the loop: what was written before it leaves too. Keeps the raised
+ * exception. */
+static void
+loop_flush_on_error(Loop *loop)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    if (loop_flush_gathered(loop) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    PyErr_SetRaisedException(exception);
+}
+
+bool
+loop_may_hold(Loop *loop)
+{
+    if (loop->ready.count < CL_HOLD_CALLBACKS) {
+        return false;
+    }
+    int64_t now_ns = loop_clock_ns();
+    int64_t pace_ns = now_ns - loop->wrote_ns;
+    loop->wrote_ns = now_ns;
+    return pace_ns < CL_HOLD_PACE_NS;
 }
 
 /* -- polling ----------------------------------------------------------------------- */
@@ -283,6 +324,10 @@ loop_drain(Loop *loop, size_t todo)
         if (CL_UNLIKELY(loop_run_entry(loop, ring_pop(&loop->ready)) < 0)) {
             return -1;
         }
+        if (CL_UNLIKELY(todo % CL_HOLD_DRAIN == 0 && todo != 0)
+            && loop_flush_gathered(loop) < 0) {
+            return -1;
+        }
     }
     return 0;
 }
@@ -292,8 +337,7 @@ loop_turn(Loop *loop, bool first)
 {
     loop->turns++; /* what is sent from now on is sent in this turn */
     loop_check_class(loop);
-    if (!list_is_empty(&loop->before_poll)
-        && (loop_end_step(loop) < 0 || loop_flush(loop) < 0)) {
+    if (loop_flush_gathered(loop) < 0) {
         return -1;
     }
     if (loop_take_mail(loop) < 0) {
@@ -471,6 +515,9 @@ loop_run_forever(Loop *loop)
     } while (rc == 0 && !loop->stopping);
     if (rc == 0) {
         rc = loop_flush(loop);
+    }
+    else {
+        loop_flush_on_error(loop);
     }
 done:
     loop_restore(loop, former);

@@ -529,7 +529,7 @@ static bool
 is_gathering(const Stream *stream)
 {
     const Loop *loop = stream->transport.loop;
-    return stream->sent_turn == loop->turns && loop->running;
+    return stream->sent_turn == loop->turns && loop_is_ours(loop);
 }
 
 /* Takes note of who writes: resume_writing is called in that context. 0 or -1. */
@@ -602,10 +602,11 @@ can_send_first(const Stream *stream)
 static bool
 should_hold(Stream *stream, size_t size)
 {
+    Loop *loop = stream->transport.loop;
     bool had_several = stream->turn_writes > 1;
     stream->turn_writes = 1;
-    return CL_FASTPATH && CL_UNLIKELY(had_several) && size <= CL_HELD_MAX
-           && stream->transport.loop->running;
+    return CL_FASTPATH && size <= CL_HELD_MAX && loop_is_ours(loop)
+           && (had_several || loop_may_hold(loop));
 }
 
 int

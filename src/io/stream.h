@@ -10,7 +10,8 @@
  * are gathered and leave with one system call before the next poll, before the loop stops
  * and before the transport closes, or as soon as they exceed the high-water mark. Where the
  * last turn with writes had several, the first is gathered too: a server that writes a head
- * and a body does so each time, and they leave together. */
+ * and a body does so each time, and they leave together. So it is while other callbacks are
+ * ready and write in quick succession (loop_may_hold): their peers are woken once. */
 #ifndef CL_IO_STREAM_H
 #define CL_IO_STREAM_H
 

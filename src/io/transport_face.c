@@ -217,6 +217,10 @@ PyObject *
 Transport_get_write_buffer_size(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     Transport *transport = transport_from(self);
+    /* What is gathered is with the kernel on stock. */
+    if (transport->ops->flush != NULL && transport->ops->flush(transport) < 0) {
+        return NULL;
+    }
     return PyLong_FromSize_t(transport->ops->count_queued(transport));
 }
 

@@ -495,8 +495,7 @@ tls_abort(Tls *tls, PyObject *exception)
 {
     tls->closed = true;
     /* What was written before is with the kernel on stock. */
-    if (tls->gathering && tls->phase == CL_TLS_WRAPPED && exception == Py_None
-        && tls_write_backlog(tls, false) < 0) {
+    if (exception == Py_None && tls_flush(tls) < 0) {
         return -1;
     }
     tls->phase = CL_TLS_UNWRAPPED;

@@ -438,7 +438,8 @@ PyDoc_STRVAR(SSLTransport_get_write_buffer_size_doc,
 static PyObject *
 SSLTransport_get_write_buffer_size(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-    return PyLong_FromSize_t(tls_count_queued(tls_of(self)));
+    Tls *tls = tls_of(self);
+    return tls_flush(tls) < 0 ? NULL : PyLong_FromSize_t(tls_count_queued(tls));
 }
 
 PyDoc_STRVAR(

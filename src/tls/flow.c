@@ -6,9 +6,10 @@
  * paused too: nothing piles up here (stock reads up to 256 KiB ahead).
  *
  * Down: the first write of a turn is encrypted and sent at once. Further ones of the same
- * turn (and where the last turn had several, the first too) wait as cleartext in `backlog`
- * and leave before the next poll, in full records and one system call. While the transport
- * below is full they stay there too, small ones side by side, large ones by reference.
+ * turn (and the first too, where a stream's would: io/stream.h) wait as cleartext in
+ * `backlog` and leave before the next poll, in full records and one system call. While the
+ * transport below is full they stay there too, small ones side by side, large ones by
+ * reference.
  * Stock encrypts on and gives the transport below all that was written while that had
  * room, however much it is; a protocol is paused for what it writes after that only, and so
  * it is here (`uncounted`).
@@ -385,7 +386,7 @@ ask_write(Tls *tls, const char *data, size_t size, size_t *taken)
 static void
 start_gathering(Tls *tls)
 {
-    if (!tls->gathering && tls->loop->running) {
+    if (!tls->gathering && loop_is_ours(tls->loop)) {
         tls->gathering = true;
         Py_INCREF(tls);
         list_append(&tls->loop->before_poll, &tls->flush_soon.node);
@@ -490,19 +491,27 @@ tls_flush_turn(BeforePoll *todo)
     return rc;
 }
 
+int
+tls_flush(Tls *tls)
+{
+    bool gathered =
+        tls->gathering && tls->phase == CL_TLS_WRAPPED && !outq_is_empty(&tls->backlog);
+    return gathered ? tls_write_backlog(tls, false) : 0;
+}
+
 /* True when the next write may leave at once. */
 bool
 tls_can_write_now(const Tls *tls)
 {
     return tls->phase == CL_TLS_WRAPPED && outq_is_empty(&tls->backlog)
            && !tls->sending_paused && !tls->busy
-           && !(tls->gathering && tls->loop->running);
+           && !(tls->gathering && loop_is_ours(tls->loop));
 }
 
 int
 tls_after_append(Tls *tls, bool now)
 {
-    bool may_wait = tls->gathering && tls->loop->running
+    bool may_wait = tls->gathering && loop_is_ours(tls->loop)
                     && tls->backlog.bytes <= CL_GATHER_MAX
                     && tls->backlog.bytes < tls->high_water;
     if (tls->phase != CL_TLS_WRAPPED || tls->sending_paused || (may_wait && !now)) {
@@ -521,8 +530,8 @@ should_hold(Tls *tls, size_t size)
 {
     bool had_several = tls->turn_writes > 1;
     tls->turn_writes = 1;
-    return CL_FASTPATH && CL_UNLIKELY(had_several) && size <= CL_RECORD_SIZE
-           && tls->loop->running;
+    return CL_FASTPATH && size <= CL_RECORD_SIZE && loop_is_ours(tls->loop)
+           && (had_several || loop_may_hold(tls->loop));
 }
 
 int

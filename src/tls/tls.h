@@ -230,6 +230,9 @@ size_t tls_count_queued(Tls *tls);
 /* A write after the end: counted, warned about from the fifth on. 0 or -1. */
 int tls_count_lost_write(Tls *tls);
 
+/* What is gathered leaves now. 0 or -1. */
+int tls_flush(Tls *tls);
+
 /* BeforePoll.run of Tls.flush_soon. */
 int tls_flush_turn(BeforePoll *todo);
 
