@@ -1056,7 +1056,6 @@ def test_a_head_whose_body_never_comes_survives_the_end(loop, end):
             loop.call_soon(last, transport)
             with contextlib.suppress(KeyboardInterrupt):
                 loop.run_forever()
-            loop.run_until_complete(turns(1))
             assert far.recv(100) == b"head"
 
 
@@ -1379,6 +1378,45 @@ def test_small_writes_do_not_pause_while_the_kernel_takes_them(loop):
 
     with connected(loop) as ends:
         run(loop, main(*ends))
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_limits_set_amid_a_turns_writes_pause_nobody(loop, held):
+    async def main(transport, protocol, far):
+        if held:
+            transport.writelines([b"a"])
+            transport.write(b"b")
+            await turns(2)
+        transport.write(b"c")
+        if not held:
+            transport.write(b"d")
+        transport.set_write_buffer_limits(high=0)
+        await turns(2)
+        assert (protocol.paused, protocol.resumed) == (0, 0)
+        transport.write(b"e")
+        assert (await read_some(loop, far, 4 if held else 3))[-1:] == b"e"
+
+    with connected(loop) as ends:
+        run(loop, main(*ends))
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_a_turn_has_sent_arrives_in_the_next(loop, debug):
+    async def main():
+        near, far = socket.socketpair()
+        transport, _ = await loop.create_connection(Recorder, sock=near)
+        other, protocol = await loop.create_connection(Recorder, sock=far)
+        await turns(2)
+        transport.write(b"x")
+        await turns(2)
+        data = bytes(protocol.data)
+        transport.abort()
+        other.abort()
+        await turns(3)
+        return data
+
+    loop.set_debug(debug)
+    assert run(loop, main()) == b"x"
 
 
 def test_pause_and_resume_may_call_each_other(loop):

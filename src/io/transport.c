@@ -10,6 +10,7 @@
 
 #include <netinet/in.h>
 
+#include "../core/handle.h"
 #include "../os/sys.h"
 #include "../py/err.h"
 #include "../py/pysock.h"
@@ -644,10 +645,12 @@ transport_take_event(Transport *transport, unsigned direction, PyObject *name,
     if (callback == NULL) {
         return -1;
     }
-    int rc = loop_call_soon(transport->state, (PyObject *)transport->loop, callback,
-                            NULL, context);
+    /* A Handle as of stock's, run here and now: on the ring it would be a turn late. */
+    PyObject *handle = handle_new(transport->loop, callback, NULL, 0, context);
     Py_DECREF(callback);
-    return rc;
+    return handle == NULL ? -1
+                          : loop_run_entry(transport->loop,
+                                           (RingEntry){loop_run_handle, handle, NULL});
 }
 
 /* Puts the start of reading on the loop. 0 or -1. */

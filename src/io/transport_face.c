@@ -256,6 +256,12 @@ Transport_set_write_buffer_limits(PyObject *self, PyObject *const *args,
         < 0) {
         return NULL;
     }
+    /* What was written before is with the kernel on stock: no reason to pause. (Who is
+     * paused for what waits for the turn's end only would never be resumed.) */
+    if (transport->loop != NULL && transport->conn_lost == 0
+        && transport->ops->flush != NULL && transport->ops->flush(transport) < 0) {
+        return NULL;
+    }
     if (transport->loop != NULL && transport_maybe_pause(transport) < 0) {
         return NULL;
     }
