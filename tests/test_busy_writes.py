@@ -92,11 +92,16 @@ def write_number(transport, i):
     transport.write(b"%03d" % i)
 
 
-def test_they_leave_in_the_turn(impl, loop, context):
+def write_lines(transport, i):
+    transport.writelines([b"%d" % digit for digit in (i // 100, i // 10 % 10, i % 10)])
+
+
+@pytest.mark.parametrize("write", [write_number, write_lines])
+def test_they_leave_in_the_turn(impl, loop, context, write):
     async def main():
         async with Ends(loop, context) as ends:
             for attempt in range(10):
-                seen, last = await ends.write_all(write_number)
+                seen, last = await ends.write_all(write)
                 assert min(last) == 1  # (a probe for a late ACK counts as well)
                 for protocol in ends.heard:
                     await protocol.have(3 * (attempt + 1))
@@ -109,8 +114,10 @@ def test_they_leave_in_the_turn(impl, loop, context):
         assert min(now[i] for i, now in enumerate(seen)) == 1
 
 
-def test_they_leave_together(impl, loop, context):
+@pytest.mark.parametrize("lines", [False, True])
+def test_they_leave_together(impl, loop, context, lines):
     fast_only(impl, "each leaves at once")
+    write = write_lines if lines else write_number
 
     async def main():
         held = []
@@ -120,7 +127,7 @@ def test_they_leave_together(impl, loop, context):
             for _ in range(20):  # a turn may be interrupted at any moment
                 before = ends.counts()
                 for i in range(20):
-                    loop.call_soon(write_number, ends.transports[i], i)
+                    loop.call_soon(write, ends.transports[i], i)
                 counted = loop.create_future()
                 loop.call_soon(lambda done: done.set_result(ends.counts()), counted)
                 after = await counted

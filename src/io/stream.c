@@ -656,6 +656,7 @@ stream_write_raw(Stream *stream, const char *data, size_t size)
 int
 stream_writelines(Stream *stream, PyObject *pieces)
 {
+    bool is_first = can_send_first(stream);
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(pieces); i++) {
         PyObject *piece = Py_NewRef(PySequence_Fast_GET_ITEM(pieces, i));
         Py_buffer view;
@@ -677,7 +678,16 @@ stream_writelines(Stream *stream, PyObject *pieces)
             return -1;
         }
     }
-    return outq_is_empty(&stream->out) ? 0 : after_append(stream);
+    if (outq_is_empty(&stream->out)) {
+        return 0;
+    }
+    if (!is_first) {
+        stream->turn_writes = 2;
+    }
+    else if (should_hold(stream, stream->out.bytes)) {
+        start_gathering(stream);
+    }
+    return after_append(stream);
 }
 
 static int

@@ -354,23 +354,8 @@ SSLTransport_writelines(PyObject *self, PyObject *list_of_data)
     if (pieces == NULL) {
         return NULL;
     }
-    bool now = tls_can_write_now(tls);
-    int rc = 0;
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(pieces); i++) {
-        /* A __buffer__ of the user's may find the list, with gc, and empty it. */
-        PyObject *piece = Py_NewRef(PyList_GET_ITEM(pieces, i));
-        Py_buffer view;
-        rc = PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE);
-        if (rc == 0) {
-            rc = view.len > 0 ? outq_append(&tls->backlog, piece, &view, 0) : 0;
-            PyBuffer_Release(&view);
-        }
-        Py_DECREF(piece);
-    }
+    int rc = tls_writelines(tls, pieces);
     Py_DECREF(pieces);
-    if (rc == 0 && !outq_is_empty(&tls->backlog)) {
-        rc = tls_after_append(tls, now);
-    }
     return CL_NONE_OR_NULL(rc);
 }
 

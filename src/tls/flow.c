@@ -500,16 +500,17 @@ tls_flush(Tls *tls)
 }
 
 /* True when the next write may leave at once. */
-bool
-tls_can_write_now(const Tls *tls)
+static bool
+can_write_now(const Tls *tls)
 {
     return tls->phase == CL_TLS_WRAPPED && outq_is_empty(&tls->backlog)
            && !tls->sending_paused && !tls->busy
            && !(tls->gathering && loop_is_ours(tls->loop));
 }
 
-int
-tls_after_append(Tls *tls, bool now)
+/* The backlog has grown: sends it, now or when it can wait no longer. 0 or -1. */
+static int
+after_append(Tls *tls, bool now)
 {
     bool may_wait = tls->gathering && loop_is_ours(tls->loop)
                     && tls->backlog.bytes <= CL_GATHER_MAX
@@ -538,7 +539,7 @@ int
 tls_write(Tls *tls, PyObject *owner, const Py_buffer *view)
 {
     size_t done = 0;
-    if (!tls_can_write_now(tls)) {
+    if (!can_write_now(tls)) {
         tls->turn_writes = 2;
     }
     else if (should_hold(tls, (size_t)view->len)) {
@@ -559,5 +560,37 @@ tls_write(Tls *tls, PyObject *owner, const Py_buffer *view)
     if (done > 0 && tls->sending_paused) {
         tls->uncounted = tls->backlog.bytes;
     }
-    return tls_after_append(tls, false);
+    return after_append(tls, false);
+}
+
+int
+tls_writelines(Tls *tls, PyObject *pieces)
+{
+    bool is_first = can_write_now(tls);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
+        /* A __buffer__ of the user's may find the list, with gc, and empty it. */
+        PyObject *piece = Py_NewRef(PyList_GET_ITEM(pieces, i));
+        Py_buffer view;
+        int rc = PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE);
+        if (rc == 0) {
+            rc = view.len > 0 ? outq_append(&tls->backlog, piece, &view, 0) : 0;
+            PyBuffer_Release(&view);
+        }
+        Py_DECREF(piece);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    if (outq_is_empty(&tls->backlog)) {
+        return 0;
+    }
+    bool now = is_first;
+    if (!is_first) {
+        tls->turn_writes = 2;
+    }
+    else if (should_hold(tls, tls->backlog.bytes)) {
+        start_gathering(tls);
+        now = false;
+    }
+    return after_append(tls, now);
 }

@@ -204,10 +204,8 @@ int tls_read(Tls *tls);
 /* write(): owner's buffer. 0 or -1. */
 int tls_write(Tls *tls, PyObject *owner, const Py_buffer *view);
 
-/* The same for several pieces: is the backlog to be written at once when they stand in
- * it? Then after they do. 0 or -1. */
-bool tls_can_write_now(const Tls *tls);
-int tls_after_append(Tls *tls, bool now);
+/* writelines(): pieces, a list. 0 or -1. */
+int tls_writelines(Tls *tls, PyObject *pieces);
 
 /* Encrypts the backlog and sends it, all of it or (not `all`) until the transport below
  * takes no more. 0 or -1. */
