@@ -164,6 +164,29 @@ def test_slow_callbacks_do_not_wait_for_each_other(loop, context):
     run(loop, main())
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_slow_callback_holds_none_beyond_its_end(loop, context, several):
+    async def main():
+        async with Ends(loop, context) as ends:
+            if several:  # the turn before had several of each
+                for transport in ends.transports[:20]:
+                    transport.write(b"a")
+                    transport.write(b"b")
+                await turns(2)
+            before = ends.counts()
+            counted = loop.create_future()
+            for i in range(20):
+                loop.call_soon(write_number, ends.transports[i], i)
+            loop.call_soon(time.sleep, SLOW)
+            loop.call_soon(lambda: counted.set_result(ends.counts()))
+            for _ in range(5):
+                loop.call_soon(int)
+            after = await counted
+            assert min(now - then for now, then in list(zip(after, before))[:20]) >= 1
+
+    run(loop, main())
+
+
 @pytest.mark.parametrize("question", ["get_write_buffer_size", "abort", "close"])
 def test_who_asks_or_ends_finds_them_sent(loop, context, question):
     answers = []

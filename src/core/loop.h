@@ -65,7 +65,8 @@ typedef struct Loop {
     Spare spare;        /* of what protocols receive */
     int64_t now_ns;     /* the clock as last read in this turn */
     int64_t polled_ns;  /* when the kernel was last asked though polls were quiet */
-    int64_t wrote_ns;   /* when loop_may_hold was last asked while others waited */
+    int64_t wrote_ns;   /* when loop_should_hold last looked at the clock */
+    bool holding;       /* it said yes since before_poll was last run */
     unsigned quiet_polls; /* polls in a row that found nothing (turn.c) */
     bool acted;           /* something was sent or closed since the last poll */
     /* The task that asyncio's dict of current tasks still names although its step is
@@ -240,9 +241,9 @@ loop_is_ours(const Loop *loop)
     return loop->thread_id == PyThread_get_thread_ident();
 }
 
-/* Asked for a first write: are others to be expected soon, with which it may leave? Only
- * on the loop's thread. */
-bool loop_may_hold(Loop *loop);
+/* Asked for the first write of a turn, had_several: of a transport that had several in its
+ * last one. Are others to be expected soon, with which it may leave? On the loop's thread. */
+bool loop_should_hold(Loop *loop, bool had_several);
 
 /* Coroutine origin tracking on (debug mode, while running) or as it was. 0 or -1. */
 #define CL_ORIGIN_DEPTH 10

@@ -28,10 +28,10 @@
 
 /* A write waits for others while so many callbacks stand behind its own, if the write
  * before it is not longer ago than this: each waking of a peer costs as much as some
- * hundred lines of Python. */
+ * hundred lines of Python. What is held leaves when none has joined it for that long, and
+ * after so many callbacks of a turn (a power of two). */
 #define CL_HOLD_CALLBACKS 3
 #define CL_HOLD_PACE_NS 200000
-/* After so many callbacks of a turn what has been held leaves (a power of two). */
 #define CL_HOLD_DRAIN 32
 
 #define CL_QUIET_POLLS 64
@@ -65,6 +65,7 @@ loop_flush(Loop *loop)
 static int
 loop_flush_gathered(Loop *loop)
 {
+    loop->holding = false;
     return list_is_empty(&loop->before_poll) ? 0
            : loop_end_step(loop) < 0         ? -1
                                              : loop_flush(loop);
@@ -83,15 +84,25 @@ loop_flush_on_error(Loop *loop)
 }
 
 bool
-loop_may_hold(Loop *loop)
+loop_should_hold(Loop *loop, bool had_several)
 {
-    if (loop->ready.count < CL_HOLD_CALLBACKS) {
+    if (!had_several && loop->ready.count < CL_HOLD_CALLBACKS) {
         return false;
     }
     int64_t now_ns = loop_clock_ns();
-    int64_t pace_ns = now_ns - loop->wrote_ns;
+    bool hold = had_several || now_ns - loop->wrote_ns < CL_HOLD_PACE_NS;
     loop->wrote_ns = now_ns;
-    return pace_ns < CL_HOLD_PACE_NS;
+    loop->holding |= hold;
+    return hold;
+}
+
+/* Between callbacks: sends what has been held long enough. 0 or -1. */
+static int
+loop_flush_held(Loop *loop, size_t todo)
+{
+    bool enough = todo % CL_HOLD_DRAIN == 0
+                  || loop_clock_ns() - loop->wrote_ns >= CL_HOLD_PACE_NS;
+    return enough ? loop_flush_gathered(loop) : 0;
 }
 
 /* -- polling ----------------------------------------------------------------------- */
@@ -324,8 +335,8 @@ loop_drain(Loop *loop, size_t todo)
         if (CL_UNLIKELY(loop_run_entry(loop, ring_pop(&loop->ready)) < 0)) {
             return -1;
         }
-        if (CL_UNLIKELY(todo % CL_HOLD_DRAIN == 0 && todo != 0)
-            && loop_flush_gathered(loop) < 0) {
+        if (CL_UNLIKELY(loop->holding) && todo != 0
+            && loop_flush_held(loop, todo) < 0) {
             return -1;
         }
     }

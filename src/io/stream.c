@@ -606,7 +606,7 @@ should_hold(Stream *stream, size_t size)
     bool had_several = stream->turn_writes > 1;
     stream->turn_writes = 1;
     return CL_FASTPATH && size <= CL_HELD_MAX && loop_is_ours(loop)
-           && (had_several || loop_may_hold(loop));
+           && loop_should_hold(loop, had_several);
 }
 
 int

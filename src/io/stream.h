@@ -11,7 +11,7 @@
  * and before the transport closes, or as soon as they exceed the high-water mark. Where the
  * last turn with writes had several, the first is gathered too: a server that writes a head
  * and a body does so each time, and they leave together. So it is while other callbacks are
- * ready and write in quick succession (loop_may_hold): their peers are woken once. */
+ * ready and write in quick succession (loop_should_hold): their peers are woken once. */
 #ifndef CL_IO_STREAM_H
 #define CL_IO_STREAM_H
 

@@ -532,7 +532,7 @@ should_hold(Tls *tls, size_t size)
     bool had_several = tls->turn_writes > 1;
     tls->turn_writes = 1;
     return CL_FASTPATH && size <= CL_RECORD_SIZE && loop_is_ours(tls->loop)
-           && (had_several || loop_may_hold(tls->loop));
+           && loop_should_hold(tls->loop, had_several);
 }
 
 int
