@@ -34,6 +34,6 @@ for kind, word, target in (
         kind,
         mode="hold",
         request=64,
-        connections=5_000,
+        connections=10_000,  # many: Python's allocator asks for 1 MiB at a time
         uvloop=round(target, 2),
     )
