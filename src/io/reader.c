@@ -128,7 +128,7 @@ reader_limit(State *state, PyObject *dict)
 }
 
 /* A client's writer shows itself at its first write; others write to the transport too. */
-#define CL_CALLER_TRIES 3
+#define CL_CALLER_TRIES 3 /* the most that Stream.writer_tries can count */
 
 /* -- adopting ---------------------------------------------------------------------- */
 

@@ -49,14 +49,13 @@ struct Stream {
     const StreamSink *sink;
     PyObject *empty_waiter; /* a future: sendfile waits for the queue to run dry */
     unsigned sent_turn; /* in which something was sent: the rest may wait for its end */
-    uint8_t turn_writes;  /* of the last turn that had any; 2: two or more */
-    bool blocked;         /* the kernel takes no more now: the watcher waits to write */
-    bool eof;             /* write_eof was called */
-    bool large;           /* the last arrival was a large one: expect another */
-    uint8_t quiet_events; /* so many filled buffers are taken for all there is */
-    uint8_t quiet_limit;  /* what quiet_events began with */
-    uint8_t
-        writer_tries; /* so many writes may be a client's writer that is no native */
+    uint8_t turn_writes : 2;  /* of the last turn that had any; 2: two or more */
+    uint8_t writer_tries : 2; /* so many writes may be a client's writer, not native */
+    bool blocked : 1;         /* the kernel takes no more now: waiting to write */
+    bool large : 1;           /* the last arrival was a large one: expect another */
+    bool eof;                 /* write_eof was called */
+    uint8_t quiet_events;     /* so many filled buffers are taken for all there is */
+    uint8_t quiet_limit;      /* what quiet_events began with */
     OutQueue out;
     BeforePoll flush_soon; /* in loop->before_poll, with a ref, while the queue waits */
 };
