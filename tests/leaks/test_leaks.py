@@ -5,6 +5,7 @@ The loop, futures, tasks and sock_*; the transports are in test_leaks_transports
 """
 
 import asyncio
+import concurrent.futures
 import contextvars
 import gc
 import os
@@ -265,6 +266,8 @@ async def loop_recv(loop, sock):
 
 
 def executor(loop):
+    if loop._default_executor is None:  # a larger one grows whenever no thread is idle
+        loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
     loop.run_until_complete(loop.run_in_executor(None, len, "abc"))
 
 
