@@ -24,9 +24,24 @@ const size_t reader_field_names[CL_READER_FIELDS] = {
     [CL_PROTOCOL_READER] = offsetof(State, str_stream_reader_wr),
 };
 
+_Static_assert(sizeof(((State *)NULL)->stream_places) == CL_READER_FIELDS,
+               "one place for each field");
+
+/* Where value stands among count values, or -1. */
+static int
+find_place(PyObject *const *values, int count, const PyObject *value)
+{
+    for (int place = 0; place < count; place++) {
+        if (values[place] == value) {
+            return place;
+        }
+    }
+    return -1;
+}
+
 /* Gives a new object the attributes, each of them its own name as the value, and looks
- * where they have gone. The keys they share when all stand in order, else NULL (no
- * exception). */
+ * where they have gone. The keys they share when all were found, else NULL (perhaps with
+ * an exception). */
 static const void *
 try_keys(State *state, PyObject *probe, ReaderField first, ReaderField end)
 {
@@ -40,13 +55,15 @@ try_keys(State *state, PyObject *probe, ReaderField first, ReaderField end)
     const void *keys =
         dict != NULL ? compat_shared_keys(dict, (PyObject *)Py_TYPE(probe)) : NULL;
     PyObject **values = keys != NULL ? compat_split_values(dict, keys) : NULL;
-    for (ReaderField field = first; values != NULL && field < end; field++) {
-        if (values[field - first] != reader_field_name(state, field)) {
-            values = NULL;
-        }
+    int count = values != NULL ? compat_split_places(dict, (int)(end - first)) : 0;
+    bool found = count > 0;
+    for (ReaderField field = first; found && field < end; field++) {
+        int place = find_place(values, count, reader_field_name(state, field));
+        found = place >= 0;
+        state->stream_places[field] = (uint8_t)place;
     }
     Py_XDECREF(dict);
-    return values != NULL ? keys : NULL;
+    return found ? keys : NULL;
 }
 
 /* A writer's __del__ asks its transport, from 3.11.5 on: gives it a closed one. */
@@ -66,8 +83,8 @@ reader_fields_learn(State *state, ReaderClass which)
 {
     PyObject *const classes[] = {state->StreamReader, state->StreamWriter,
                                  state->StreamReaderProtocol};
-    static const ReaderField ends[] = {CL_WRITER_TRANSPORT, CL_PROTOCOL_LOOP,
-                                       CL_READER_FIELDS};
+    static const ReaderField firsts[] = {CL_READER_LIMIT, CL_WRITER_TRANSPORT,
+                                         CL_PROTOCOL_LOOP, CL_READER_FIELDS};
     if (!CL_HAVE_SHARED_KEYS || state->knows_stream_keys[which]) {
         return;
     }
@@ -76,7 +93,7 @@ reader_fields_learn(State *state, ReaderClass which)
                                                state->empty_tuple, NULL);
     if (probe != NULL) {
         state->stream_keys[which] =
-            try_keys(state, probe, reader_field_first(which), ends[which]);
+            try_keys(state, probe, firsts[which], firsts[which + 1]);
         if (which == CL_WRITER_CLASS) {
             calm_writer(state, probe);
         }

@@ -1,8 +1,9 @@
 /* The attributes of asyncio's readers, writers and their protocol, read quickly.
  *
- * The dicts of a class's instances share their keys (PEP 412): an attribute that
- * __init__ makes stands at the same place in all of them. Where, is tried out on an
- * object made for that (reader_fields_learn); a dict that is not so, and a Python of
+ * The dicts of a class's instances share their keys (PEP 412): an attribute stands at
+ * the same place in all of them. Where, is tried out on an object made for that
+ * (reader_fields_learn): in the order in which they were first set, and from 3.13 on in
+ * that of the class's __static_attributes__. A dict that is not so, and a Python of
  * unknown layout, are asked by name. */
 #ifndef CL_IO_READER_FIELDS_H
 #define CL_IO_READER_FIELDS_H
@@ -15,7 +16,6 @@ typedef enum ReaderClass {
     CL_READER_PROTOCOL_CLASS,
 } ReaderClass;
 
-/* In the order of each class's __init__. */
 typedef enum ReaderField {
     CL_READER_LIMIT,
     CL_READER_LOOP,
@@ -60,14 +60,6 @@ reader_field_name(const State *state, ReaderField field)
     return *(PyObject *const *)((const char *)state + reader_field_names[field]);
 }
 
-static inline ReaderField
-reader_field_first(ReaderClass which)
-{
-    return which == CL_READER_CLASS   ? CL_READER_LIMIT
-           : which == CL_WRITER_CLASS ? CL_WRITER_TRANSPORT
-                                      : CL_PROTOCOL_LOOP;
-}
-
 /* Borrowed from dict, the attributes of an instance of field's class; NULL (no exception)
  * when it is not there. */
 static inline PyObject *
@@ -78,7 +70,7 @@ reader_field(const State *state, PyObject *dict, ReaderField field)
                                                     : CL_READER_PROTOCOL_CLASS;
     PyObject **values = compat_split_values(dict, state->stream_keys[which]);
     if (CL_LIKELY(values != NULL)) {
-        PyObject *value = values[field - reader_field_first(which)];
+        PyObject *value = values[state->stream_places[field]];
         if (CL_LIKELY(value != NULL)) {
             return value;
         }

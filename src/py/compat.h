@@ -443,6 +443,7 @@ compat_type_version(PyTypeObject *type)
 #if CL_PY311 && PY_VERSION_HEX < 0x03100000 && !defined(Py_GIL_DISABLED)
 #define CL_HAVE_SHARED_KEYS 1
 #define CL_VALUES_OFFSET (CL_PY313 ? sizeof(PyObject *) : 0)
+#define CL_SHARED_KEYS_MAX 30 /* CPython's SHARED_KEYS_MAX_SIZE */
 
 /* The keys of dict when they are those of type's instances, else NULL. */
 static inline const void *
@@ -463,6 +464,19 @@ compat_split_values(PyObject *dict, const void *keys)
     }
     return (PyObject **)((char *)fields->ma_values + CL_VALUES_OFFSET);
 }
+
+/* How many places those values have at least, `set` of which are taken. */
+static inline int
+compat_split_places(PyObject *dict, int set)
+{
+#if CL_PY313
+    const uint8_t *values = (const uint8_t *)((const PyDictObject *)dict)->ma_values;
+    return values[0] <= CL_SHARED_KEYS_MAX ? values[0] : set; /* its capacity */
+#else
+    (void)dict;
+    return set;
+#endif
+}
 #else
 #define CL_HAVE_SHARED_KEYS 0
 
@@ -476,6 +490,12 @@ static inline PyObject **
 compat_split_values(PyObject *Py_UNUSED(dict), const void *Py_UNUSED(keys))
 {
     return NULL;
+}
+
+static inline int
+compat_split_places(PyObject *Py_UNUSED(dict), int set)
+{
+    return set;
 }
 #endif
 

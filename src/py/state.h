@@ -262,8 +262,10 @@ typedef struct State {
     /* Versions of asyncio's stream classes as last found unpatched (reader.c); 0: look. */
     Spares spares;               /* memory for the readers' buffers */
     unsigned stream_versions[3]; /* [ReaderClass] */
-    /* The keys of their instances' dicts (reader_fields.c), or NULL. */
+    /* The keys of their instances' dicts, or NULL, and where the attributes stand there,
+     * [ReaderField] (reader_fields.c). */
     const void *stream_keys[3];
+    uint8_t stream_places[17];
     bool knows_stream_keys[3];
     CL_SHARED uint64_t next_task_name;
     /* Offsets in asyncio.Task's own struct; 0: not known (task_registry.c). */
