@@ -404,7 +404,7 @@ loop_close(Loop *loop)
     if (loop->closed) {
         return 0;
     }
-    int rc = loop_flush(loop);
+    int rc = loop_flush_all(loop);
     if (loop->closed) {
         return rc; /* a flush has closed us */
     }

@@ -66,15 +66,17 @@ typedef struct Loop {
     int64_t now_ns;     /* the clock as last read in this turn */
     int64_t polled_ns;  /* when the kernel was last asked though polls were quiet */
     int64_t wrote_ns;   /* when loop_should_hold last looked at the clock */
-    bool holding;       /* it said yes since before_poll was last run */
     unsigned quiet_polls; /* polls in a row that found nothing (turn.c) */
     bool acted;           /* something was sent or closed since the last poll */
+    bool holding;         /* loop_should_hold said yes since the last flush */
+    bool overdue;         /* a write came after a held one, and late */
     /* The task that asyncio's dict of current tasks still names although its step is
      * over; owned by the dict. The next step overwrites it, anything else removes it
      * first (loop_end_step). NULL: the dict is right. */
     PyObject *stale_task;
     bool leaves_late; /* a step run from the ring: it may leave a stale task */
     unsigned turns;   /* begun so far */
+    unsigned flushes; /* of before_poll so far; one or more a turn */
     bool running;
     bool stopping;
     bool closed;
@@ -231,8 +233,9 @@ loop_poll_soon(Loop *loop)
     loop->acted = true;
 }
 
-/* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */
-int loop_flush(Loop *loop);
+/* The loop stops or closes: runs what stands in before_poll, and what joins it meanwhile.
+ * 0, or -1 with an exception to leave the loop. */
+int loop_flush_all(Loop *loop);
 
 /* True on the thread that runs the loop: whatever joins before_poll has its turn soon. */
 static inline bool

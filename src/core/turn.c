@@ -34,6 +34,9 @@
 #define CL_HOLD_PACE_NS 200000
 #define CL_HOLD_DRAIN 32
 
+/* What is flushed may be gathered again by the layer below, as TLS's is. */
+#define CL_FLUSH_LAYERS 8
+
 #define CL_QUIET_POLLS 64
 #define CL_POLL_INTERVAL_NS 250000
 #define CL_POLL_TURNS 63 /* less one: a mask */
@@ -44,9 +47,18 @@
  * once in so many of them (less one: a mask), and after each blocking poll. */
 #define CL_SIGNAL_TURNS 31
 
-int
+/* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */
+static int
 loop_flush(Loop *loop)
 {
+    loop->holding = loop->overdue = false;
+    loop->flushes++; /* what is sent from now on is the first again */
+    if (list_is_empty(&loop->before_poll)) {
+        return 0;
+    }
+    if (loop_end_step(loop) < 0) {
+        return -1;
+    }
     /* What joins the list meanwhile waits for the next flush: no endless loop here. */
     List work;
     list_init(&work);
@@ -61,14 +73,15 @@ loop_flush(Loop *loop)
     return rc;
 }
 
-/* The same between callbacks. */
-static int
-loop_flush_gathered(Loop *loop)
+int
+loop_flush_all(Loop *loop)
 {
-    loop->holding = false;
-    return list_is_empty(&loop->before_poll) ? 0
-           : loop_end_step(loop) < 0         ? -1
-                                             : loop_flush(loop);
+    int rc = 0;
+    for (int i = 0;
+         rc == 0 && i < CL_FLUSH_LAYERS && !list_is_empty(&loop->before_poll); i++) {
+        rc = loop_flush(loop);
+    }
+    return rc;
 }
 
 /* An exception leaves the loop: what was written before it leaves too. Keeps the raised
@@ -77,7 +90,7 @@ static void
 loop_flush_on_error(Loop *loop)
 {
     PyObject *exception = PyErr_GetRaisedException();
-    if (loop_flush_gathered(loop) < 0) {
+    if (loop_flush_all(loop) < 0) {
         PyErr_WriteUnraisable((PyObject *)loop);
     }
     PyErr_SetRaisedException(exception);
@@ -90,19 +103,25 @@ loop_should_hold(Loop *loop, bool had_several)
         return false;
     }
     int64_t now_ns = loop_clock_ns();
-    bool hold = had_several || now_ns - loop->wrote_ns < CL_HOLD_PACE_NS;
+    bool late = now_ns - loop->wrote_ns >= CL_HOLD_PACE_NS;
+    bool hold = had_several || !late;
+    loop->overdue |= loop->holding && late;
     loop->wrote_ns = now_ns;
     loop->holding |= hold;
+    if (hold) {
+        loop_poll_soon(loop); /* as if it had been sent */
+    }
     return hold;
 }
 
-/* Between callbacks: sends what has been held long enough. 0 or -1. */
+/* Between callbacks, `count` of them more or less: sends what has been held long enough.
+ * 0 or -1. */
 static int
-loop_flush_held(Loop *loop, size_t todo)
+loop_flush_held(Loop *loop, size_t count)
 {
-    bool enough = todo % CL_HOLD_DRAIN == 0
+    bool enough = loop->overdue || count % CL_HOLD_DRAIN == 0
                   || loop_clock_ns() - loop->wrote_ns >= CL_HOLD_PACE_NS;
-    return enough ? loop_flush_gathered(loop) : 0;
+    return enough ? loop_flush(loop) : 0;
 }
 
 /* -- polling ----------------------------------------------------------------------- */
@@ -343,12 +362,26 @@ loop_drain(Loop *loop, size_t todo)
     return 0;
 }
 
+/* Tells the watchers of the batch. 0 or -1. */
+static int
+loop_dispatch(Loop *loop)
+{
+    int rc;
+    size_t told = 0;
+    while ((rc = poller_dispatch_next(&loop->poller)) > 0) {
+        if (CL_UNLIKELY(loop->holding) && loop_flush_held(loop, ++told) < 0) {
+            return -1;
+        }
+    }
+    return rc;
+}
+
 static int
 loop_turn(Loop *loop, bool first)
 {
-    loop->turns++; /* what is sent from now on is sent in this turn */
+    loop->turns++;
     loop_check_class(loop);
-    if (loop_flush_gathered(loop) < 0) {
+    if (loop_flush(loop) < 0) {
         return -1;
     }
     if (loop_take_mail(loop) < 0) {
@@ -370,7 +403,7 @@ loop_turn(Loop *loop, bool first)
         return loop_drain(loop, earlier + timers);
     }
     if (loop_drain(loop, earlier) < 0 || loop_end_step(loop) < 0
-        || poller_dispatch(&loop->poller) < 0) {
+        || loop_dispatch(loop) < 0) {
         return -1;
     }
     if (earlier + timers == 0 && !loop->acted && !loop->stopping) {
@@ -525,7 +558,7 @@ loop_run_forever(Loop *loop)
         first = false;
     } while (rc == 0 && !loop->stopping);
     if (rc == 0) {
-        rc = loop_flush(loop);
+        rc = loop_flush_all(loop);
     }
     else {
         loop_flush_on_error(loop);

@@ -385,19 +385,15 @@ poller_count_stale(Poller *poller)
 }
 
 int
-poller_dispatch(Poller *poller)
+poller_dispatch_next(Poller *poller)
 {
-    List *node;
-
+    /* on_ready may do anything, closing the poller included: nothing is kept over it. */
     poller_check_fork(poller);
-    while (CL_UNLIKELY((node = list_pop(&poller->failed)) != NULL)) {
+    List *node = list_pop(&poller->failed);
+    if (CL_UNLIKELY(node != NULL)) {
         Watcher *watcher = CL_CONTAINER_OF(node, Watcher, changed);
-        if (watcher->ops->on_ready(watcher, CL_ERROR) < 0) {
-            return -1;
-        }
+        return watcher->ops->on_ready(watcher, CL_ERROR) < 0 ? -1 : 1;
     }
-    /* on_ready may do anything, closing the poller included: nothing is kept over
-     * it. */
     while (poller->batch_next < poller->batch_count) {
         const PollerEvent *event = &poller->batch[poller->batch_next++];
         Watcher *watcher = poller_watcher_of(poller, event);
@@ -405,8 +401,8 @@ poller_dispatch(Poller *poller)
             continue;
         }
         unsigned events = event->events & (watcher->wanted | CL_HANGUP | CL_ERROR);
-        if (events != 0 && watcher->ops->on_ready(watcher, events) < 0) {
-            return -1;
+        if (events != 0) {
+            return watcher->ops->on_ready(watcher, events) < 0 ? -1 : 1;
         }
     }
     return 0;

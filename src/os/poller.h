@@ -37,7 +37,7 @@ typedef struct Poller Poller;
 typedef struct Watcher Watcher;
 
 typedef struct WatcherOps {
-    /* Events arrived: called by poller_dispatch. Only what the watcher wants at this
+    /* Events arrived: called by poller_dispatch_next. Only what the watcher wants at this
      * moment is reported, plus CL_HANGUP and CL_ERROR; nothing while it wants nothing.
      * CL_ERROR alone also says, once, that the kernel refused an interest recorded by
      * poller_want (the descriptor was closed behind our back): try the operation and
@@ -163,8 +163,19 @@ int poller_prepare(Poller *poller);
  * after a wait that brought events, before anything can be unwatched. */
 void poller_count_stale(Poller *poller);
 
-/* Runs on_ready for the fetched events. 0, or -1 as on_ready. May be called when there
- * is nothing to dispatch. */
-int poller_dispatch(Poller *poller);
+/* Runs on_ready for the next of the fetched events. 1, 0 when none is left, or -1 as
+ * on_ready. May be called when there is nothing to dispatch. */
+int poller_dispatch_next(Poller *poller);
+
+/* The same for all of them. 0 or -1. */
+static inline int
+poller_dispatch(Poller *poller)
+{
+    int rc;
+    do {
+        rc = poller_dispatch_next(poller);
+    } while (rc > 0);
+    return rc;
+}
 
 #endif
