@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import weakref
 
 TIMEOUT = 20
 
@@ -169,8 +170,13 @@ def reset(sock):
     sock.close()
 
 
+_sockets = weakref.WeakKeyDictionary()  # asking for one sends what is held back
+
+
 def count_segments(transport):
     """How many segments with data the kernel has sent (tcpi_data_segs_out)."""
-    sock = transport.get_extra_info("socket")
+    sock = _sockets.get(transport)
+    if sock is None:
+        sock = _sockets[transport] = transport.get_extra_info("socket")
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
     return int.from_bytes(info[156:160], sys.byteorder)

@@ -340,7 +340,7 @@ static void
 begin_delivery(Stream *stream)
 {
     if (outq_is_empty(&stream->out)) {
-        stream->sent_turn = stream->transport.loop->turns - 1;
+        stream->sent_flush = stream->transport.loop->flushes - 1;
     }
 }
 
@@ -482,10 +482,34 @@ int
 stream_flush(Transport *transport)
 {
     Stream *stream = stream_from(transport);
+    if (transport->conn_lost != 0 || transport->loop == NULL) {
+        return 0;
+    }
+    if (stream->sink->on_flush != NULL && stream->sink->on_flush(stream) < 0) {
+        return -1;
+    }
     if (outq_is_empty(&stream->out) || stream->blocked || transport->conn_lost != 0) {
         return 0;
     }
     return send_queue(stream);
+}
+
+/* TransportOps. */
+static void
+send_rest(Transport *transport)
+{
+    Stream *stream = stream_from(transport);
+    struct iovec vector[CL_VECTOR_MAX];
+    while (!outq_is_empty(&stream->out) && !stream->blocked) {
+        int count = outq_fill(&stream->out, vector, CL_VECTOR_MAX);
+        struct msghdr message = {.msg_iov = vector, .msg_iovlen = (size_t)count};
+        loop_poll_soon(transport->loop);
+        ssize_t sent = sys_sendmsg(transport->fd, &message, MSG_NOSIGNAL);
+        if (sent <= 0) {
+            return;
+        }
+        outq_consume(&stream->out, (size_t)sent);
+    }
 }
 
 /* TransportWork. */
@@ -522,14 +546,14 @@ flush_at_end_of_turn(Stream *stream)
 static void
 start_gathering(Stream *stream)
 {
-    stream->sent_turn = stream->transport.loop->turns;
+    stream->sent_flush = stream->transport.loop->flushes;
 }
 
 static bool
 is_gathering(const Stream *stream)
 {
     const Loop *loop = stream->transport.loop;
-    return stream->sent_turn == loop->turns && loop_is_ours(loop);
+    return stream->sent_flush == loop->flushes && loop_is_ours(loop);
 }
 
 /* Takes note of who writes: resume_writing is called in that context. 0 or -1. */
@@ -709,11 +733,14 @@ stream_write_eof(Stream *stream)
     if (transport->closing || stream->eof) {
         return 0;
     }
-    stream->eof = true;
     if (stream_flush(transport) < 0) {
         return -1;
     }
-    if (transport->conn_lost != 0 || !outq_is_empty(&stream->out)) {
+    if (transport->conn_lost != 0) {
+        return 0;
+    }
+    stream->eof = true;
+    if (!outq_is_empty(&stream->out)) {
         return 0;
     }
     return shut_down(stream);
@@ -841,6 +868,7 @@ static const TransportOps transport_ops = {
     .count_queued = count_queued,
     .drop_queue = drop_queue,
     .flush = stream_flush,
+    .send_rest = send_rest,
     .tell_lost = tell_lost,
     .tell_pause = tell_pause,
     .tell_resume = tell_resume,

@@ -41,14 +41,16 @@ typedef struct StreamSink {
     int (*on_lost)(Stream *stream, PyObject *exception);
     int (*on_pause)(Stream *stream);
     int (*on_resume)(Stream *stream);
+    /* Hands on what it has held back: stream_flush was called. NULL: nothing ever is. */
+    int (*on_flush)(Stream *stream);
 } StreamSink;
 
 /* An event looks at the first line of it beside the transport's (see transport.h). */
 struct Stream {
     Transport transport;
     const StreamSink *sink;
-    PyObject *empty_waiter; /* a future: sendfile waits for the queue to run dry */
-    unsigned sent_turn; /* in which something was sent: the rest may wait for its end */
+    PyObject *empty_waiter;   /* a future: sendfile waits for the queue to run dry */
+    unsigned sent_flush;      /* Loop.flushes when something was sent: more may wait */
     uint8_t turn_writes : 2;  /* of the last turn that had any; 2: two or more */
     uint8_t writer_tries : 2; /* so many writes may be a client's writer, not native */
     bool blocked : 1;         /* the kernel takes no more now: waiting to write */

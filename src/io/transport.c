@@ -308,6 +308,7 @@ transport_on_evicted(Watcher *watcher)
     if (transport->sock == NULL) {
         transport->is_open = false;
     }
+    transport->ops->drop_queue(transport);
     PyObject *error = err_new_errno(-EBADF);
     if (error == NULL || transport_force_close(transport, error) < 0) {
         PyErr_WriteUnraisable((PyObject *)transport);
@@ -511,6 +512,9 @@ transport_force_close(Transport *transport, PyObject *exception)
 {
     if (transport->conn_lost != 0 || transport->finished) {
         return 0;
+    }
+    if (transport->ops->send_rest != NULL) {
+        transport->ops->send_rest(transport);
     }
     transport->ops->drop_queue(transport);
     transport->closing = true;

@@ -36,6 +36,9 @@ typedef struct TransportOps {
     /* Sends now what was held back only to go out with more. Errors end the connection.
      * 0, or -1 when an exception must leave the loop. NULL: nothing is ever held back. */
     int (*flush)(Transport *transport);
+    /* The same before the connection is given up: what the kernel takes at once leaves,
+     * errors are nobody's concern any more. Runs no Python code. NULL: as flush. */
+    void (*send_rest)(Transport *transport);
     /* connection_lost, pause_writing and resume_writing of who is above. 0, or -1 with
      * what it raised. exception is None or an exception. */
     int (*tell_lost)(Transport *transport, PyObject *exception);

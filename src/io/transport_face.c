@@ -49,6 +49,11 @@ transport_socket(Transport *transport)
 static PyObject *
 shown_socket(Transport *transport)
 {
+    /* What was written before is with the kernel on stock: it may be shut down next. */
+    if (transport->loop != NULL && transport->conn_lost == 0
+        && transport->ops->flush != NULL && transport->ops->flush(transport) < 0) {
+        return NULL;
+    }
     if (transport->shown_sock == NULL) {
         PyObject *sock =
             transport->is_open

@@ -182,8 +182,7 @@ log_error(Tls *tls, PyObject *error, const char *message)
 static int
 fail_with(Tls *tls, PyObject *error, const char *message)
 {
-    int rc = lower_force_close(tls, error);
-    if (rc < 0) {
+    if (tls_flush_last(tls) < 0 || lower_force_close(tls, error) < 0) {
         return -1;
     }
     if (PyObject_TypeCheck(error, (PyTypeObject *)PyExc_OSError)) {
@@ -495,7 +494,7 @@ tls_abort(Tls *tls, PyObject *exception)
 {
     tls->closed = true;
     /* What was written before is with the kernel on stock. */
-    if (exception == Py_None && tls_flush(tls) < 0) {
+    if (exception == Py_None ? tls_flush(tls) < 0 : tls_flush_last(tls) < 0) {
         return -1;
     }
     tls->phase = CL_TLS_UNWRAPPED;

@@ -400,7 +400,8 @@ SSLTransport_set_write_buffer_limits(PyObject *self, PyObject *const *args,
         < 0) {
         return NULL;
     }
-    return CL_NONE_OR_NULL(tls_control_writing(tls));
+    /* What was written before is below on stock: no reason to pause. */
+    return tls_flush(tls) < 0 ? NULL : CL_NONE_OR_NULL(tls_control_writing(tls));
 }
 
 PyDoc_STRVAR(SSLTransport_get_write_buffer_limits_doc,

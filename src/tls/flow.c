@@ -441,8 +441,10 @@ next_piece(Tls *tls, char *scratch, size_t *size)
     return scratch;
 }
 
-int
-tls_write_backlog(Tls *tls, bool all)
+/* Encrypts and sends the backlog, all of it or while the transport below has room. 0 or
+ * -1. */
+static int
+encrypt_backlog(Tls *tls, bool all)
 {
     char scratch[CL_RECORD_SIZE];
     int rc = 0;
@@ -475,6 +477,16 @@ tls_write_backlog(Tls *tls, bool all)
     if (had_room && tls->sending_paused) {
         tls->uncounted = tls->backlog.bytes;
     }
+    return rc;
+}
+
+int
+tls_write_backlog(Tls *tls, bool all)
+{
+    int rc = encrypt_backlog(tls, all);
+    if (rc < 0 && !err_is_exit() && !tls->busy) {
+        tls_drop_backlog(tls);
+    }
     if (rc == 0) {
         rc = tls_control_writing(tls);
     }
@@ -494,9 +506,21 @@ tls_flush_turn(BeforePoll *todo)
 int
 tls_flush(Tls *tls)
 {
-    bool gathered =
-        tls->gathering && tls->phase == CL_TLS_WRAPPED && !outq_is_empty(&tls->backlog);
+    bool gathered = tls->gathering && is_wrapped(tls) && !outq_is_empty(&tls->backlog);
     return gathered ? tls_write_backlog(tls, false) : 0;
+}
+
+int
+tls_flush_last(Tls *tls)
+{
+    if (!tls->gathering || encrypt_backlog(tls, false) == 0) {
+        return 0;
+    }
+    if (err_is_exit()) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
 }
 
 /* True when the next write may leave at once. */

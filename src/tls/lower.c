@@ -71,12 +71,23 @@ on_resume(Stream *stream)
     return rc;
 }
 
+static int
+on_flush(Stream *stream)
+{
+    Tls *tls = tls_above(stream);
+    Py_INCREF(tls);
+    int rc = tls_flush(tls);
+    Py_DECREF(tls);
+    return rc;
+}
+
 static const StreamSink sink = {
     .on_data = on_data,
     .on_eof = on_eof,
     .on_lost = on_lost,
     .on_pause = on_pause,
     .on_resume = on_resume,
+    .on_flush = on_flush,
 };
 
 int

@@ -231,6 +231,10 @@ int tls_count_lost_write(Tls *tls);
 /* What is gathered leaves now. 0 or -1. */
 int tls_flush(Tls *tls);
 
+/* The same before the connection is given up: other errors are nobody's concern any more.
+ * 0, or -1 when an exception must leave the loop. */
+int tls_flush_last(Tls *tls);
+
 /* BeforePoll.run of Tls.flush_soon. */
 int tls_flush_turn(BeforePoll *todo);
 
