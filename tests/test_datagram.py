@@ -5,6 +5,7 @@ import errno
 import gc
 import os
 import socket
+import struct
 import sys
 import time
 import weakref
@@ -437,12 +438,12 @@ def test_an_error_of_send_is_heard(run):
 
 @pytest.fixture
 def full_kernel(impl):
-    """Makes the next `times` sends of a transport's fail for want of buffers."""
+    """Makes the next `times` sends of a transport's fail with `code`."""
     if not impl.is_cloop:
 
         class Full:
-            def __init__(self, sock, times):
-                self.sock, self.times = sock, times
+            def __init__(self, sock, times, code):
+                self.sock, self.times, self.code = sock, times, code
 
             def __getattr__(self, name):
                 return getattr(self.sock, name)
@@ -450,11 +451,11 @@ def full_kernel(impl):
             def send(self, *args):
                 self.times -= 1
                 if self.times >= 0:
-                    raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+                    raise OSError(self.code, os.strerror(self.code))
                 return self.sock.send(*args)
 
-        def fail(transport, times):
-            transport._sock = Full(transport._sock, times)
+        def fail(transport, times, code):
+            transport._sock = Full(transport._sock, times, code)
 
         yield fail
         return
@@ -462,7 +463,7 @@ def full_kernel(impl):
 
     if not hasattr(_cloop, "_fault_set"):
         pytest.skip("needs a build with CLOOP_DEBUG=1")
-    yield lambda transport, times: _cloop._fault_set("send", 1, errno.ENOBUFS, times)
+    yield lambda transport, times, code: _cloop._fault_set("send", 1, code, times)
     _cloop._fault_clear()
 
 
@@ -471,7 +472,7 @@ def test_a_kernel_without_buffers_is_heard_of_at_no_cost(run, full_kernel):
 
     async def main():
         server, heard, client, errors = await pair()
-        full_kernel(client, 3)
+        full_kernel(client, 3, errno.ENOBUFS)
         for _ in range(3):
             client.sendto(b"lost")
         assert [e.errno for e in errors.errors] == [errno.ENOBUFS] * 3
@@ -833,5 +834,114 @@ def test_debug_mode(loop, run):
         client.close()
         server.close()
         await settle()
+
+    run(main())
+
+
+@pytest.mark.parametrize("then", ["close", "resume"])
+def test_the_end_comes_when_the_last_queued_datagram_fails(impl, run, tmp_path, then):
+    if then == "resume" and not impl.is_cloop and sys.version_info >= (3, 13):
+        pytest.skip("stock's 3.13 never takes back the header it counts")
+
+    async def main():
+        right = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        right.bind(str(tmp_path / "right"))
+        transport, heard = await endpoint(
+            remote_addr=str(tmp_path / "right"), family=socket.AF_UNIX
+        )
+        transport.set_write_buffer_limits(high=9_000, low=0)
+        while not transport.get_write_buffer_size():
+            transport.sendto(b"x" * 10_000)
+        assert heard.calls == ["made", "pause"]
+        if then == "close":
+            transport.close()
+        right.close()
+        await heard.wait_for(1)
+        assert isinstance(heard.errors[0], ConnectionRefusedError)
+        deadline = time.monotonic() + 5
+        while len(heard.calls) < 3 and time.monotonic() < deadline:
+            await asyncio.sleep(0.001)
+        if then == "close":
+            assert heard.calls[-1] == "lost" and heard.lost is None
+        else:
+            assert heard.calls == ["made", "pause", "resume"]
+            transport.close()
+            await settle()
+            assert heard.calls[-1] == "lost"
+
+    run(main())
+
+
+def test_nothing_is_received_after_close(run):
+    """However many wait, and from whatever callback it is closed."""
+
+    class Closing(Recorder):
+        def datagram_received(self, data, addr):
+            super().datagram_received(data, addr)
+            self.transport.close()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server, heard = await loop.create_datagram_endpoint(
+            Closing, local_addr=("127.0.0.1", 0)
+        )
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for i in range(20):
+                sock.sendto(b"%d" % i, server.get_extra_info("sockname"))
+            await heard.wait_for(1)
+            await settle()
+        assert [data for data, _ in heard.received] == [b"0"]
+        assert heard.calls == ["made", "lost"]
+
+    run(main())
+
+
+def test_nothing_is_received_after_close_with_a_queue(run, full_kernel):
+    class Closing(Recorder):
+        def datagram_received(self, data, addr):
+            super().datagram_received(data, addr)
+            self.transport.close()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server, heard = await endpoint(local_addr=("127.0.0.1", 0))
+        client, echoed = await loop.create_datagram_endpoint(
+            Closing, remote_addr=server.get_extra_info("sockname")
+        )
+        for i in range(20):
+            server.sendto(b"%d" % i, client.get_extra_info("sockname"))
+        full_kernel(client, 1, errno.EAGAIN)
+        client.sendto(b"queued")
+        assert client.get_write_buffer_size()
+        await heard.wait_for(1)
+        await settle()
+        assert [data for data, _ in echoed.received] == [b"0"]
+        assert echoed.calls == ["made", "lost"] and echoed.lost is None
+        assert [data for data, _ in heard.received] == [b"queued"]
+        server.close()
+
+    run(main())
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="Linux only")
+def test_another_family_has_the_addresses_that_its_socket_says(run):
+    async def main():
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
+        sock.setblocking(False)
+        sock.bind((0, 0))
+        loop = asyncio.get_running_loop()
+        transport, heard = await loop.create_datagram_endpoint(Recorder, sock=sock)
+        assert transport.get_extra_info("sockname") == sock.getsockname()
+        assert transport.get_extra_info("peername") == sock.getpeername()
+        # RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP; struct ifinfomsg: the kernel answers.
+        ask = struct.pack("=IHHII", 32, 18, 0x301, 1, 0) + bytes(16)
+        transport.sendto(ask, (0, 0))
+        await heard.wait_for(1)
+        data, addr = heard.received[0]
+        assert addr == (0, 0)
+        assert struct.unpack_from("=IHHII", data)[3] == 1
+        transport.close()
+        await settle()
+        assert heard.calls == ["made", "lost"] and heard.errors == []
 
     run(main())

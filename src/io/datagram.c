@@ -4,10 +4,11 @@
  * The addresses of who was heard lately, and of the last sendto, are kept in both forms,
  * Python's and the kernel's, for most programs answer, or send to few peers; an address
  * that takes a resolver goes through the Python socket's own sendto, which has the
- * resolver and the messages.
+ * resolver and the messages. So does all of a family that addr.h does not know.
  *
- * Invariants: the queue is not empty exactly while the watcher waits to write; each entry
- * owns its bytes and its address (NULL: the connected peer). */
+ * Invariants: while the queue is not empty the watcher waits to write (and, when an error
+ * has emptied it, until the next event, which finishes as on stock); each entry owns its
+ * bytes and its address (NULL: the connected peer). */
 #include "datagram.h"
 
 #include "../os/sys.h"
@@ -143,30 +144,63 @@ take_error(Datagram *datagram, const char *message)
 
 /* -- receiving --------------------------------------------------------------------- */
 
+static const char read_error[] = "Fatal read error on datagram transport";
+
 /* datagram_received(data, address). 0, or -1 with what it raised. */
+static int
+call_received(Transport *transport, PyObject *data, PyObject *address)
+{
+    PyObject *stack[3] = {Py_NewRef(transport->protocol), data, address};
+    PyObject *result = PyObject_VectorcallMethod(
+        transport->state->str_datagram_received, stack, 3, NULL);
+    Py_DECREF(stack[0]);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* The same for what lies in a buffer. */
 static int
 deliver(Datagram *datagram, const char *data, size_t size, const Addr *from)
 {
     Transport *transport = &datagram->transport;
     Loop *loop = transport->loop;
-    PyObject *stack[3];
-    stack[1] = spare_make(&loop->spare, (Py_ssize_t)size);
-    stack[2] = stack[1] == NULL ? NULL : peers_object(&datagram->peers, from);
-    if (stack[2] == NULL) {
-        Py_XDECREF(stack[1]);
-        return transport_fail(transport, "Fatal read error on datagram transport");
+    PyObject *bytes = spare_make(&loop->spare, (Py_ssize_t)size);
+    PyObject *address = bytes == NULL ? NULL : peers_object(&datagram->peers, from);
+    if (address == NULL) {
+        Py_XDECREF(bytes);
+        return transport_fail(transport, read_error);
     }
-    memcpy(PyBytes_AS_STRING(stack[1]), data, size);
-    stack[0] = Py_NewRef(transport->protocol);
+    memcpy(PyBytes_AS_STRING(bytes), data, size);
     Py_INCREF(loop);
-    PyObject *result = PyObject_VectorcallMethod(
-        transport->state->str_datagram_received, stack, 3, NULL);
-    Py_DECREF(stack[0]);
-    spare_give_back(&loop->spare, stack[1]);
-    Py_DECREF(stack[2]);
+    int rc = call_received(transport, bytes, address);
+    spare_give_back(&loop->spare, bytes);
+    Py_DECREF(address);
     Py_DECREF(loop);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    return rc;
+}
+
+/* data, address = self._sock.recvfrom(...), as receive_batch. Only the descriptor's own
+ * socket knows the addresses of its family. */
+static int
+receive_by_socket(Datagram *datagram)
+{
+    Transport *transport = &datagram->transport;
+    PyObject *pair =
+        PyObject_CallMethod(transport->sock, "recvfrom", "n", (Py_ssize_t)CL_READ_SIZE);
+    PyObject *data, *address;
+    int rc;
+    if (pair != NULL && PyArg_ParseTuple(pair, "OO", &data, &address)) {
+        rc = call_received(transport, data, address);
+    }
+    else if (PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
+        PyErr_Clear();
+        rc = 0;
+    }
+    else {
+        rc = take_error(datagram, read_error);
+    }
+    Py_XDECREF(pair);
+    return -rc;
 }
 
 /* Receives one datagram of any size: Unix sockets have no limit of 64 KiB. As
@@ -210,7 +244,7 @@ receive_batch(Datagram *datagram, bool *more)
     if (count < 0) {
         return count;
     }
-    for (int i = 0; i < count && transport->conn_lost == 0; i++) {
+    for (int i = 0; i < count && !transport->closing; i++) {
         from[i].length = messages[i].msg_hdr.msg_namelen;
         if (deliver(datagram, pieces[i].iov_base, messages[i].msg_len, &from[i]) < 0) {
             /* The rest of the batch has arrived all the same. */
@@ -228,14 +262,13 @@ receive_batch(Datagram *datagram, bool *more)
 static int
 receive_batches(Datagram *datagram)
 {
-    bool more = true;
-    int rc = 0;
-    for (int i = 0; rc == 0 && more && i < CL_BATCHES_PER_EVENT; i++) {
-        if (datagram->transport.conn_lost != 0) {
-            return 0;
-        }
+    bool more;
+    int batches = 0;
+    int rc;
+    do {
         rc = receive_batch(datagram, &more);
-    }
+    } while (rc == 0 && more && !datagram->transport.closing
+             && ++batches < CL_BATCHES_PER_EVENT);
     return rc;
 }
 
@@ -252,11 +285,13 @@ receive(Datagram *datagram)
         loop->read_buffer = PyMem_RawMalloc(CL_READ_SIZE);
         if (loop->read_buffer == NULL) {
             PyErr_NoMemory();
-            return transport_fail(transport, "Fatal read error on datagram transport");
+            return transport_fail(transport, read_error);
         }
     }
-    int rc = transport->sock_family == AF_UNIX ? receive_one(datagram)
-                                               : receive_batches(datagram);
+    int family = transport->sock_family;
+    int rc = !addr_knows_family(family) ? receive_by_socket(datagram)
+             : family == AF_UNIX        ? receive_one(datagram)
+                                        : receive_batches(datagram);
     if (rc >= 0) {
         return -rc;
     }
@@ -264,7 +299,7 @@ receive(Datagram *datagram)
         return 0;
     }
     err_set_errno(rc);
-    return take_error(datagram, "Fatal read error on datagram transport");
+    return take_error(datagram, read_error);
 }
 
 /* TransportWork. */
@@ -400,9 +435,6 @@ take_writable(Transport *transport)
     Loop *loop = transport->loop;
     Py_INCREF(loop);
     int rc = send_queue(datagram_from(transport));
-    if (rc == 0 && !transport->finished && datagram_from(transport)->count == 0) {
-        transport_want_less(transport, CL_WRITABLE);
-    }
     if (rc < 0) {
         rc = transport_report_callback(transport, loop, "_sendto_ready");
     }

@@ -168,9 +168,10 @@ handle_error(Listener *listener, int error)
 
 /* logger.debug(...) of the new connection. 0 or -1. */
 static int
-log_connection(Listener *listener, const Addr *peer, PyObject *transport)
+log_connection(Listener *listener, PyObject *transport)
 {
-    PyObject *address = addr_to_object(peer);
+    PyObject *address =
+        PyObject_CallMethod(transport, "get_extra_info", "s", "peername");
     PyObject *sock = PyObject_GetAttrString(transport, "_sock");
     PyObject *result = NULL;
     if (address != NULL && sock != NULL) {
@@ -222,7 +223,7 @@ set_up(Listener *listener, int fd, const Addr *peer, PyObject *context)
         rc = drop_connection(listener, protocol);
     }
     else if (CL_UNLIKELY(loop->guard & CL_GUARD_DEBUG) && listener->loop != NULL) {
-        rc = log_connection(listener, peer, transport);
+        rc = log_connection(listener, transport);
     }
     Py_XDECREF(transport);
     Py_XDECREF(protocol);

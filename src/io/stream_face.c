@@ -70,7 +70,9 @@ error:
     /* Nobody has seen it: no warning about an unclosed transport. */
     if (transport->is_open) {
         transport->is_open = false;
-        (void)sys_close(fd);
+        if (transport->sock == NULL) {
+            (void)sys_close(fd);
+        }
     }
     Py_DECREF(self);
     return NULL;

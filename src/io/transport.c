@@ -66,10 +66,36 @@ transport_init(Transport *transport, Loop *loop, int fd, PyObject *protocol,
     return 0;
 }
 
+PyObject *
+transport_socket(Transport *transport)
+{
+    if (transport->sock == NULL) {
+        transport->sock =
+            pysock_new(transport->state, transport->fd, transport->sock_family,
+                       transport->ops->sock_type, transport->sock_proto);
+    }
+    return transport->sock;
+}
+
+/* New ref: what the method of the socket says, which knows the addresses of its family;
+ * None when it cannot. */
+static PyObject *
+ask_socket(Transport *transport, const char *method)
+{
+    PyObject *sock = transport_socket(transport);
+    PyObject *name = sock == NULL ? NULL : PyObject_CallMethod(sock, method, NULL);
+    if (name == NULL && PyErr_ExceptionMatches(PyExc_OSError)) {
+        PyErr_Clear();
+        return Py_NewRef(Py_None);
+    }
+    return name;
+}
+
 /* Keeps addr, in short when it is an Internet address, else as an object in `extra`
- * unless the user has put one there. */
+ * unless the user has put one there. method: the socket's, which tells the same. */
 static int
-keep_name(Transport *transport, const Addr *addr, ShortAddr *place, const char *key)
+keep_name(Transport *transport, const Addr *addr, ShortAddr *place, const char *key,
+          const char *method)
 {
     int family = addr->u.any.sa_family;
     if ((family == AF_INET || family == AF_INET6)
@@ -87,7 +113,9 @@ keep_name(Transport *transport, const Addr *addr, ShortAddr *place, const char *
     else if (PyDict_GetItemString(transport->extra, key) != NULL) {
         return 0;
     }
-    PyObject *name = addr->length == 0 ? Py_NewRef(Py_None) : addr_to_object(addr);
+    PyObject *name = addr->length == 0           ? Py_NewRef(Py_None)
+                     : addr_knows_family(family) ? addr_to_object(addr)
+                                                 : ask_socket(transport, method);
     if (name == NULL) {
         return -1;
     }
@@ -107,7 +135,8 @@ transport_set_names(Transport *transport, const Addr *peer)
         addr.u.any.sa_family = (sa_family_t)Py_MAX(family, AF_UNSPEC);
     }
     transport->sock_family = addr.u.any.sa_family;
-    if (keep_name(transport, &addr, &transport->sockname, "sockname") < 0) {
+    if (keep_name(transport, &addr, &transport->sockname, "sockname", "getsockname")
+        < 0) {
         return -1;
     }
     if (peer == NULL) {
@@ -118,7 +147,7 @@ transport_set_names(Transport *transport, const Addr *peer)
         }
         peer = &addr;
     }
-    return keep_name(transport, peer, &transport->peername, "peername");
+    return keep_name(transport, peer, &transport->peername, "peername", "getpeername");
 }
 
 int

@@ -112,6 +112,10 @@ void transport_prepare(Transport *transport, State *state, const TransportOps *o
 int transport_init(Transport *transport, Loop *loop, int fd, PyObject *protocol,
                    PyObject *extra);
 
+/* Borrowed from the transport: its socket.socket, made now when it has none yet; NULL with
+ * an exception. Only while is_open. */
+PyObject *transport_socket(Transport *transport);
+
 /* Takes note of our and the peer's address: peer as accept gave it, or NULL: ask the
  * kernel. Sets sock_family. 0 or -1. */
 int transport_set_names(Transport *transport, const Addr *peer);

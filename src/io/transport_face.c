@@ -32,19 +32,6 @@ name_object(const ShortAddr *name)
     return addr_to_object(&addr);
 }
 
-/* Borrowed from the transport: its socket.socket, made now when it has none yet. Only
- * while is_open. */
-static PyObject *
-transport_socket(Transport *transport)
-{
-    if (transport->sock == NULL) {
-        transport->sock =
-            pysock_new(transport->state, transport->fd, transport->sock_family,
-                       transport->ops->sock_type, transport->sock_proto);
-    }
-    return transport->sock;
-}
-
 /* New ref: the TransportSocket, the same at each call. */
 static PyObject *
 shown_socket(Transport *transport)

@@ -9,6 +9,7 @@
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -36,7 +37,7 @@ static inline void
 addr_prepare(Addr *addr)
 {
     addr->length = sizeof(addr->u);
-    addr->u.any.sa_family = AF_UNSPEC;
+    memset(&addr->u.any, 0, sizeof(addr->u.any));
 }
 
 /* Fills addr from what socket.connect() and the like take for this family: (host, port),
