@@ -7,6 +7,7 @@ sets it, so that making a loop costs nothing here.
 """
 
 import asyncio
+import os
 import sys
 import warnings
 from asyncio.log import logger
@@ -96,6 +97,16 @@ class Loop(
 
 
 Loop.__module__ = "cloop"
+
+
+def _before_fork():
+    """What was written before os.fork() leaves now, and not from both processes."""
+    loop = asyncio._get_running_loop()
+    if isinstance(loop, Loop):
+        loop._flush_writes()
+
+
+os.register_at_fork(before=_before_fork)
 
 
 def new_event_loop():

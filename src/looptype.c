@@ -331,6 +331,16 @@ Loop_check_running(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(Loop_flush_writes_doc,
+             "_flush_writes($self, /)\n--\n\n"
+             "Send now what transports have held back to the end of the turn.");
+
+static PyObject *
+Loop_flush_writes(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return loop_flush_writes(LOOP(self)) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 PyDoc_STRVAR(
     Loop_check_callback_doc,
     "_check_callback($self, callback, method)\n--\n\n"
@@ -826,6 +836,7 @@ static PyMethodDef Loop_methods[] = {
     {"is_closed", FASTCALL(Loop_is_closed_checked), Loop_is_closed_doc},
     {"_check_closed", Loop_check_closed, METH_NOARGS, Loop_check_closed_doc},
     {"_check_running", Loop_check_running, METH_NOARGS, Loop_check_running_doc},
+    {"_flush_writes", Loop_flush_writes, METH_NOARGS, Loop_flush_writes_doc},
     {"_check_callback", Loop_check_callback, METH_VARARGS, Loop_check_callback_doc},
     {"_timer_handle_cancelled", Loop_timer_handle_cancelled, METH_O,
      Loop_timer_handle_cancelled_doc},

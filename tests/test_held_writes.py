@@ -5,7 +5,9 @@ ends a connection or the loop's run, no slow callback and no event may come befo
 """
 
 import asyncio
+import os
 import socket
+import sys
 import threading
 import time
 
@@ -303,3 +305,36 @@ def test_limits_set_after_a_write_pause_nobody(loop, context):
             assert "pause" not in near.calls
 
     run(loop, main())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("writes", [1, 3])
+def test_once_when_the_process_forks(loop, context, writes):
+    """The child leaves the loop, which flushes: nothing is sent by it."""
+
+    def write_and_fork(protocol, done):
+        for i in range(writes):
+            protocol.transport.write(b"%d" % i)
+        pid = os.fork()
+        if pid == 0:
+            raise SystemExit
+        done.set_result(os.waitpid(pid, 0)[1])
+
+    async def main():
+        async with Ends(loop, context) as ends:
+            done = loop.create_future()
+            loop.call_soon(write_and_fork, ends.near[0], done)
+            assert await done == 0
+            await ends.far[0].have(2 + writes)
+            await asyncio.sleep(0.01)
+            ends.near[0].transport.write(b"end")
+            got = await ends.far[0].have(5 + writes)
+            assert got == b"ab" + b"012"[:writes] + b"end"
+
+    parent = os.getpid()
+    try:
+        run(loop, main())
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if isinstance(sys.exc_info()[1], SystemExit) else 1)

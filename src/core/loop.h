@@ -44,6 +44,7 @@ typedef struct BeforePoll {
     List node;
     /* Takes itself off the list first. May run anything. 0 or -1 as RingRun. */
     int (*run)(struct BeforePoll *self);
+    bool sends; /* only that: may also be run amid a callback */
 } BeforePoll;
 
 typedef struct Loop {
@@ -236,6 +237,9 @@ loop_poll_soon(Loop *loop)
 /* The loop stops or closes: runs what stands in before_poll, and what joins it meanwhile.
  * 0, or -1 with an exception to leave the loop. */
 int loop_flush_all(Loop *loop);
+
+/* Amid a callback: sends what is held back or gathered. 0 or -1 as above. */
+int loop_flush_writes(Loop *loop);
 
 /* True on the thread that runs the loop: whatever joins before_poll has its turn soon. */
 static inline bool

@@ -47,9 +47,10 @@
  * once in so many of them (less one: a mask), and after each blocking poll. */
 #define CL_SIGNAL_TURNS 31
 
-/* Runs what stands in before_poll. 0, or -1 with an exception to leave the loop. */
+/* Runs what stands in before_poll, or only what sends. 0, or -1 with an exception to leave
+ * the loop. */
 static int
-loop_flush(Loop *loop)
+loop_flush_some(Loop *loop, bool sends)
 {
     loop->holding = loop->overdue = false;
     loop->flushes++; /* what is sent from now on is the first again */
@@ -60,17 +61,29 @@ loop_flush(Loop *loop)
         return -1;
     }
     /* What joins the list meanwhile waits for the next flush: no endless loop here. */
-    List work;
+    List work, later;
     list_init(&work);
+    list_init(&later);
     list_splice(&work, &loop->before_poll);
     List *node;
     int rc = 0;
     while (rc == 0 && (node = list_pop(&work)) != NULL) {
         BeforePoll *todo = CL_CONTAINER_OF(node, BeforePoll, node);
+        if (CL_UNLIKELY(sends && !todo->sends)) {
+            list_append(&later, node);
+            continue;
+        }
         rc = todo->run(todo);
     }
+    list_splice(&loop->before_poll, &later);
     list_splice(&loop->before_poll, &work);
     return rc;
+}
+
+static int
+loop_flush(Loop *loop)
+{
+    return loop_flush_some(loop, false);
 }
 
 int
@@ -80,6 +93,16 @@ loop_flush_all(Loop *loop)
     for (int i = 0;
          rc == 0 && i < CL_FLUSH_LAYERS && !list_is_empty(&loop->before_poll); i++) {
         rc = loop_flush(loop);
+    }
+    return rc;
+}
+
+int
+loop_flush_writes(Loop *loop)
+{
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < CL_FLUSH_LAYERS; i++) {
+        rc = loop_flush_some(loop, true);
     }
     return rc;
 }

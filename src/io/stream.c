@@ -908,6 +908,7 @@ stream_prepare(Stream *stream, State *state)
     outq_init(&stream->out);
     list_init(&stream->flush_soon.node);
     stream->flush_soon.run = flush_turn;
+    stream->flush_soon.sends = true;
     stream->sink = &stream_protocol_sink;
     transport_prepare(&stream->transport, state, &transport_ops, &watcher_ops);
 }

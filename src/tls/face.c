@@ -111,6 +111,7 @@ SSLTransport_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
         tls->backlog.secret = true;
         list_init(&tls->flush_soon.node);
         tls->flush_soon.run = tls_flush_turn;
+        tls->flush_soon.sends = true;
     }
     return self;
 }
