@@ -5,8 +5,10 @@ ends a connection or the loop's run, no slow callback and no event may come befo
 """
 
 import asyncio
+import contextvars
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ import pytest
 pytest.importorskip("trustme")
 
 import tls_support
+from support import cloop_only
 from tls_support import Peer, Recorder, connect, port_of, read_all, run
 from wire import count_segments
 
@@ -128,7 +131,7 @@ def test_the_transport_is_given_up(loop, context, how):
     run(loop, main())
 
 
-@pytest.mark.parametrize("how", ["close", "abort"])
+@pytest.mark.parametrize("how", ["close", "abort", "_force_close", "_fatal_error"])
 def test_the_transport_below_is_given_up(loop, contexts, how):
     """The one that start_tls was given."""
 
@@ -149,7 +152,7 @@ def test_the_transport_below_is_given_up(loop, contexts, how):
                 await asyncio.sleep(0.01)
             transport.write(b"first")
             transport.write(b"second")
-            getattr(raw, how)()
+            getattr(raw, how)(*([OSError("gone")] if how.startswith("_") else []))
             assert await far.have(29) == b"ab" + b"headbody" * 2 + b"firstsecond"
             other.abort()
 
@@ -310,8 +313,122 @@ def test_limits_set_after_a_write_pause_nobody(loop, context):
     run(loop, main())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_the_peer_sends_what_openssl_refuses(loop, contexts):
+    """It has arrived before the writes: they are read for all that."""
+    ready, go, gone = (threading.Event() for _ in range(3))
+    received = []
+
+    def talk(sock):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = contexts.client().wrap_bio(
+            incoming, outgoing, server_hostname="localhost"
+        )
+
+        def until_done(function, *args):
+            while True:
+                try:
+                    return function(*args)
+                except ssl.SSLWantReadError:
+                    if outgoing.pending:
+                        sock.sendall(outgoing.read())
+                    incoming.write(sock.recv(65536))
+
+        def read(size):
+            data = b""
+            while len(data) < size:
+                data += until_done(tls.read, size - len(data))
+            return data
+
+        until_done(tls.do_handshake)
+        sock.sendall(outgoing.read())
+        assert read(2) == b"ab"
+        ready.set()
+        assert go.wait(5)
+        sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        gone.set()
+        received.append(read(13))
+
+    def wait(protocol):
+        go.set()
+        assert gone.wait(5)
+        loop.call_soon(
+            write, protocol
+        )  # the next poll comes before it, then its events
+
+    def write(protocol):
+        for piece in b"one ", b"two ", b"three":
+            protocol.transport.write(piece)
+
+    async def main():
+        near = Recorder(loop)
+        server, port = await port_of(loop, lambda: near, contexts.server())
+        with Peer(talk, port):
+            await near.made
+            near.transport.write(b"a")
+            near.transport.write(b"b")
+            while not ready.is_set():
+                await asyncio.sleep(0.001)
+            loop.call_soon(wait, near)
+            assert isinstance(await near.lost, ssl.SSLError)
+        server.close()
+
+    loop.set_exception_handler(lambda loop, what: None)
+    run(loop, main())
+    assert received == [b"one two three"]
+
+
+def test_a_thread_that_asks_for_the_socket_sends_nothing(impl, loop):
+    cloop_only(impl, "stock holds nothing back")
+
+    async def main():
+        async with Ends(loop) as ends:
+            transport = ends.near[0].transport
+            before = count_segments(transport)
+            transport.write(b"c")
+            transport.write(b"d")
+            thread = threading.Thread(target=transport.get_extra_info, args=("socket",))
+            thread.start()
+            thread.join()
+            assert count_segments(transport) == before
+            assert await ends.far[0].have(4) == b"abcd"
+
+    run(loop, main())
+
+
+# -- forks -----------------------------------------------------------------------------
+
+forking = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def fork(child=lambda: None):
+    """Waits for a child that leaves the loop after child()."""
+    pid = os.fork()
+    if pid == 0:
+        child()
+        raise SystemExit
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def run_forking(loop, coroutine):
+    """Ends the process where it is not the one that called."""
+    parent = os.getpid()
+    try:
+        run(loop, coroutine)
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if isinstance(sys.exc_info()[1], SystemExit) else 1)
+
+
+def write_twice(transport, name):
+    transport.write(b"%s1 " % name)
+    transport.write(b"%s2 " % name)
+
+
+def leave_at_once():
+    os._exit(0)
+
+
+@forking
 @pytest.mark.parametrize("writes", [1, 3])
 def test_once_when_the_process_forks(loop, context, writes):
     """The child leaves the loop, which flushes: nothing is sent by it."""
@@ -319,25 +436,125 @@ def test_once_when_the_process_forks(loop, context, writes):
     def write_and_fork(protocol, done):
         for i in range(writes):
             protocol.transport.write(b"%d" % i)
-        pid = os.fork()
-        if pid == 0:
-            raise SystemExit
-        done.set_result(os.waitpid(pid, 0)[1])
+        fork()
+        done.set_result(None)
 
     async def main():
         async with Ends(loop, context) as ends:
             done = loop.create_future()
             loop.call_soon(write_and_fork, ends.near[0], done)
-            assert await done == 0
+            await done
             await ends.far[0].have(2 + writes)
             await asyncio.sleep(0.01)
             ends.near[0].transport.write(b"end")
             got = await ends.far[0].have(5 + writes)
             assert got == b"ab" + b"012"[:writes] + b"end"
 
+    run_forking(loop, main())
+
+
+@forking
+@pytest.mark.parametrize("then", [leave_at_once, fork], ids=["exit", "fork"])
+def test_what_a_forked_child_writes_is_sent_by_it(loop, then):
+    """Whether it goes without a word or forks again."""
+
+    def write_and_fork(protocol):
+        def child():
+            write_twice(protocol.transport, b"child")
+            then()
+
+        write_twice(protocol.transport, b"parent")
+        fork(child)
+
+    async def main():
+        async with Ends(loop) as ends:
+            loop.call_soon(write_and_fork, ends.near[0])
+            expected = b"abparent1 parent2 child1 child2 "
+            assert await ends.far[0].have(len(expected)) == expected
+            await asyncio.sleep(0.01)
+            assert bytes(ends.far[0].data) == expected
+
+    run_forking(loop, main())
+
+
+@forking
+def test_a_fork_in_the_context_of_the_transport(impl, loop):
+    """Where it is one for all of a transport's callbacks: shared listeners, 3.15."""
+
+    class Forks(Recorder):
+        def data_received(self, data):
+            write_twice(self.transport, b"x")
+            fork()
+
+    async def main():
+        near, far = socket.socketpair()
+        with far:
+            for sock in near, far:
+                sock.setblocking(False)
+            context = {"context": contextvars.copy_context()} if impl.is_cloop else {}
+            protocol = Forks(loop)
+            transport = loop._make_socket_transport(near, protocol, **context)
+            await protocol.made
+            far.send(b"?")
+            got = b""
+            while len(got) < 6:
+                got += await loop.sock_recv(far, 100)
+            assert got == b"x1 x2 "
+            await asyncio.sleep(0.01)
+            with pytest.raises(BlockingIOError):
+                far.recv(1)
+            transport.close()
+            await protocol.lost
+
+    loop.set_exception_handler(lambda loop, what: pytest.fail(str(what)))
+    run_forking(loop, main())
+
+
+@forking
+def test_a_fork_amid_the_flush(loop):
+    """By a destructor that runs when a flushed transport lets go of its context: what
+    others have written is not sent by both processes."""
     parent = os.getpid()
+    status = []
+
+    class Forks:
+        def __del__(self):
+            pid = os.fork()
+            if pid == 0:
+                loop.stop()
+            else:
+                status.append(os.waitpid(pid, 0)[1])
+
+    variable = contextvars.ContextVar("variable")
+
+    def write_first(transport):
+        variable.set(Forks())
+        write_twice(transport, b"x")
+
+    def write_second(transport):
+        if os.getpid() == parent:
+            write_twice(transport, b"y")
+
+    async def main():
+        ends = []
+        for _ in range(2):
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            far.settimeout(0.05)
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+            ends.append((transport, far))
+        await asyncio.sleep(0.01)
+        loop.call_soon(write_first, ends[0][0], context=contextvars.Context())
+        loop.call_soon(write_second, ends[1][0])
+        await asyncio.sleep(0.05)
+        for (transport, far), expected in zip(ends, (b"x1 x2 ", b"y1 y2 ")):
+            with far:
+                assert far.recv(100) == expected
+            transport.close()
+
     try:
         run(loop, main())
     finally:
         if os.getpid() != parent:
-            os._exit(0 if isinstance(sys.exc_info()[1], SystemExit) else 1)
+            os._exit(0)
+    assert status == [0]

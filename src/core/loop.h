@@ -82,6 +82,7 @@ typedef struct Loop {
     bool stopping;
     bool closed;
     unsigned long thread_id; /* of the running thread, 0 when not running */
+    uint32_t fork_id;        /* platform_forks when the run began */
 
     pthread_mutex_t inbox_lock;
     Ring inbox;           /* entries of other threads; under inbox_lock */
@@ -241,11 +242,13 @@ int loop_flush_all(Loop *loop);
 /* Amid a callback: sends what is held back or gathered. 0 or -1 as above. */
 int loop_flush_writes(Loop *loop);
 
-/* True on the thread that runs the loop: whatever joins before_poll has its turn soon. */
+/* True on the thread that runs the loop: whatever joins before_poll has its turn soon. Not
+ * in a child that was forked amid the run: it may well end without another turn. */
 static inline bool
 loop_is_ours(const Loop *loop)
 {
-    return loop->thread_id == PyThread_get_thread_ident();
+    return loop->thread_id == PyThread_get_thread_ident()
+           && loop->fork_id == platform_forks;
 }
 
 /* Asked for the first write of a turn, had_several: of a transport that had several in its

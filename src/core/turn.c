@@ -60,23 +60,23 @@ loop_flush_some(Loop *loop, bool sends)
     if (loop_end_step(loop) < 0) {
         return -1;
     }
-    /* What joins the list meanwhile waits for the next flush: no endless loop here. */
-    List work, later;
-    list_init(&work);
-    list_init(&later);
-    list_splice(&work, &loop->before_poll);
+    /* What joins the list meanwhile waits for the next flush: no endless loop here. What
+     * has not run yet stays in it, for a flush amid this one. */
+    size_t count = 0;
+    for (List *each = loop->before_poll.next; each != &loop->before_poll;
+         each = each->next) {
+        count++;
+    }
     List *node;
     int rc = 0;
-    while (rc == 0 && (node = list_pop(&work)) != NULL) {
+    while (rc == 0 && count-- > 0 && (node = list_pop(&loop->before_poll)) != NULL) {
         BeforePoll *todo = CL_CONTAINER_OF(node, BeforePoll, node);
         if (CL_UNLIKELY(sends && !todo->sends)) {
-            list_append(&later, node);
+            list_append(&loop->before_poll, node);
             continue;
         }
         rc = todo->run(todo);
     }
-    list_splice(&loop->before_poll, &later);
-    list_splice(&loop->before_poll, &work);
     return rc;
 }
 
@@ -567,6 +567,7 @@ loop_run_forever(Loop *loop)
     Py_INCREF(loop);
     loop->running = true;
     loop->thread_id = PyThread_get_thread_ident();
+    loop->fork_id = platform_forks;
     PyObject *former = NULL;
     if (loop_track_origins(loop, (loop->guard & CL_GUARD_DEBUG) != 0) < 0) {
         goto done;

@@ -185,14 +185,17 @@ static int
 receive_by_socket(Datagram *datagram)
 {
     Transport *transport = &datagram->transport;
+    PyObject *sock = Py_NewRef(transport->sock);
     PyObject *pair =
-        PyObject_CallMethod(transport->sock, "recvfrom", "n", (Py_ssize_t)CL_READ_SIZE);
+        PyObject_CallMethod(sock, "recvfrom", "n", (Py_ssize_t)CL_READ_SIZE);
+    Py_DECREF(sock);
     PyObject *data, *address;
     int rc;
     if (pair != NULL && PyArg_ParseTuple(pair, "OO", &data, &address)) {
         rc = call_received(transport, data, address);
     }
-    else if (PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
+    else if (PyErr_ExceptionMatches(PyExc_BlockingIOError)
+             || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
         PyErr_Clear();
         rc = 0;
     }

@@ -512,22 +512,24 @@ send_rest(Transport *transport)
     }
 }
 
-/* TransportWork. */
-static int
-flush_queue(Transport *transport)
-{
-    return send_queue(stream_from(transport));
-}
-
-/* BeforePoll.run: the turn is over. */
+/* BeforePoll.run: the turn is over. Amid a callback it may be of that very context, which
+ * then cannot be entered again and need not be. */
 static int
 flush_turn(BeforePoll *todo)
 {
     Stream *stream = CL_CONTAINER_OF(todo, Stream, flush_soon);
     int rc = 0;
     if (!outq_is_empty(&stream->out) && !stream->blocked) {
-        rc = transport_call_in_context(&stream->transport,
-                                       stream->transport.write_context, flush_queue);
+        PyObject *context = Py_XNewRef(stream->transport.write_context);
+        bool entered = context != NULL && PyContext_Enter(context) == 0;
+        if (!entered) {
+            PyErr_Clear();
+        }
+        rc = send_queue(stream);
+        if (entered && PyContext_Exit(context) < 0) {
+            rc = -1;
+        }
+        Py_XDECREF(context);
     }
     Py_DECREF(stream);
     return rc;

@@ -32,13 +32,21 @@ name_object(const ShortAddr *name)
     return addr_to_object(&addr);
 }
 
+/* What was written before is with the kernel on stock: it is sent now, for the socket may
+ * be shut down next, or the connection be given up. 0 or -1. */
+static int
+flush_first(Transport *transport)
+{
+    bool may_hold = transport->loop != NULL && transport->conn_lost == 0
+                    && transport->ops->flush != NULL && loop_is_ours(transport->loop);
+    return may_hold ? transport->ops->flush(transport) : 0;
+}
+
 /* New ref: the TransportSocket, the same at each call. */
 static PyObject *
 shown_socket(Transport *transport)
 {
-    /* What was written before is with the kernel on stock: it may be shut down next. */
-    if (transport->loop != NULL && transport->conn_lost == 0
-        && transport->ops->flush != NULL && transport->ops->flush(transport) < 0) {
+    if (flush_first(transport) < 0) {
         return NULL;
     }
     if (transport->shown_sock == NULL) {
@@ -305,7 +313,8 @@ Transport_abort(PyObject *self, PyObject *Py_UNUSED(unused))
 PyObject *
 Transport__force_close(PyObject *self, PyObject *exception)
 {
-    return transport_force_close(transport_from(self), exception) < 0
+    Transport *transport = transport_from(self);
+    return flush_first(transport) < 0 || transport_force_close(transport, exception) < 0
                ? NULL
                : Py_NewRef(Py_None);
 }
@@ -330,6 +339,9 @@ Transport__fatal_error(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     }
     if (!PyExceptionInstance_Check(values[0])) {
         PyErr_SetString(PyExc_TypeError, "exc must be an exception");
+        return NULL;
+    }
+    if (flush_first(transport_from(self)) < 0) {
         return NULL;
     }
     PyErr_SetRaisedException(Py_NewRef(values[0]));

@@ -55,18 +55,4 @@ list_pop(List *head)
     return node;
 }
 
-/* Moves all nodes of from to the end of to; from is empty afterwards. */
-static inline void
-list_splice(List *to, List *from)
-{
-    if (list_is_empty(from)) {
-        return;
-    }
-    from->next->prev = to->prev;
-    to->prev->next = from->next;
-    from->prev->next = to;
-    to->prev = from->prev;
-    list_init(from);
-}
-
 #endif

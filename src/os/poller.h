@@ -167,15 +167,4 @@ void poller_count_stale(Poller *poller);
  * on_ready. May be called when there is nothing to dispatch. */
 int poller_dispatch_next(Poller *poller);
 
-/* The same for all of them. 0 or -1. */
-static inline int
-poller_dispatch(Poller *poller)
-{
-    int rc;
-    do {
-        rc = poller_dispatch_next(poller);
-    } while (rc > 0);
-    return rc;
-}
-
 #endif

@@ -567,6 +567,14 @@ tls_data_received(Tls *tls, const char *data, size_t size)
     if (tls->phase == CL_TLS_UNWRAPPED || size == 0) {
         return 0;
     }
+    /* What was written before is with the kernel on stock; OpenSSL sends no more once it
+     * has read what it cannot take. */
+    if (tls_flush(tls) < 0) {
+        return -1;
+    }
+    if (tls->phase == CL_TLS_UNWRAPPED) {
+        return 0; /* that has failed */
+    }
     if (arrival_add(tls, data, size) < 0) {
         return -1;
     }

@@ -497,6 +497,10 @@ int
 tls_flush_turn(BeforePoll *todo)
 {
     Tls *tls = CL_CONTAINER_OF(todo, Tls, flush_soon);
+    if (CL_UNLIKELY(tls->busy)) { /* amid a callback of the context: the next flush */
+        list_append(&tls->loop->before_poll, &todo->node);
+        return 0;
+    }
     tls->gathering = false;
     int rc = outq_is_empty(&tls->backlog) ? 0 : tls_write_backlog(tls, false);
     Py_DECREF(tls);
@@ -506,14 +510,16 @@ tls_flush_turn(BeforePoll *todo)
 int
 tls_flush(Tls *tls)
 {
-    bool gathered = tls->gathering && is_wrapped(tls) && !outq_is_empty(&tls->backlog);
+    bool gathered = tls->gathering && is_wrapped(tls) && !tls->busy
+                    && !outq_is_empty(&tls->backlog);
     return gathered ? tls_write_backlog(tls, false) : 0;
 }
 
 int
 tls_flush_last(Tls *tls)
 {
-    if (!tls->gathering || encrypt_backlog(tls, false) == 0) {
+    if (!tls->gathering || outq_is_empty(&tls->backlog)
+        || encrypt_backlog(tls, false) == 0) {
         return 0;
     }
     if (err_is_exit()) {

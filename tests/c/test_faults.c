@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "check.h"
+#include "dispatch.h"
 #include "os/sys.h"
 #include "os/wake.h"
 

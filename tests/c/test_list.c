@@ -46,33 +46,10 @@ test_remove_twice(void)
     CHECK(list_pop(&head) == &b);
 }
 
-static void
-test_splice(void)
-{
-    List to, from, a, b, c;
-    list_init(&to);
-    list_init(&from);
-    list_init(&a);
-    list_init(&b);
-    list_init(&c);
-    list_splice(&to, &from);
-    CHECK(list_is_empty(&to));
-    list_append(&to, &a);
-    list_append(&from, &b);
-    list_append(&from, &c);
-    list_splice(&to, &from);
-    CHECK(list_is_empty(&from));
-    CHECK_EQ(length(&to), 3);
-    CHECK(list_pop(&to) == &a);
-    CHECK(list_pop(&to) == &b);
-    CHECK(list_pop(&to) == &c);
-}
-
 int
 main(void)
 {
     RUN(test_append_pop_keeps_order);
     RUN(test_remove_twice);
-    RUN(test_splice);
     return check_done();
 }

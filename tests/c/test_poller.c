@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "check.h"
+#include "dispatch.h"
 #include "os/sys.h"
 
 #define MS INT64_C(1000000)
