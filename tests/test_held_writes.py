@@ -383,9 +383,9 @@ def test_a_thread_that_asks_for_the_socket_sends_nothing(impl, loop):
     async def main():
         async with Ends(loop) as ends:
             transport = ends.near[0].transport
-            before = count_segments(transport)
             transport.write(b"c")
             transport.write(b"d")
+            before = count_segments(transport)
             thread = threading.Thread(target=transport.get_extra_info, args=("socket",))
             thread.start()
             thread.join()
